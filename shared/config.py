@@ -1,0 +1,176 @@
+"""Settings: read once from the environment, typed, frozen, and refused at start when they are wrong.
+
+Standard library only. No other module of `shared` reads the environment.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from shared.errors import SettingsError
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """An OpenID Connect issuer whose ID tokens are accepted.
+
+    `provider` is the name stored with a tenant's identity (`Tenants.OAuthProvider`); `jwks_uri` spares the
+    discovery document when the issuer has none.
+    """
+
+    issuer: str
+    audience: str
+    provider: str
+    jwks_uri: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Who may become a tenant. Empty: nobody (tenants that an operator made still may)."""
+
+    everyone: bool = False
+    emails: frozenset[str] = frozenset()
+    domains: frozenset[str] = frozenset()
+    subjects: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long the platform waits for what. Defaults are production's (DESIGN §5)."""
+
+    tick: timedelta = timedelta(seconds=60)
+    pending_check: timedelta = timedelta(seconds=60)
+    pending_check_limit: timedelta = timedelta(minutes=15)
+    live_check: timedelta = timedelta(seconds=60)
+    live_check_limit: timedelta = timedelta(minutes=30)
+    unconfirmed_check: timedelta = timedelta(seconds=30)
+    retry_base: timedelta = timedelta(seconds=10)
+    retry_limit: timedelta = timedelta(minutes=10)
+    function_timeout: timedelta = timedelta(seconds=60)
+    create_deadline: timedelta = timedelta(seconds=30)
+    settle_margin: timedelta = timedelta(minutes=10)
+    pending_max_age: timedelta = timedelta(days=2)
+
+    @property
+    def settle(self) -> timedelta:
+        """How long after a job's end a Batch job may still appear for it."""
+        return self.function_timeout + self.create_deadline + self.settle_margin
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that differs between deployments."""
+
+    project: str
+    spanner_instance: str
+    spanner_database: str = "main"
+    region: str = "us-central1"
+    deployment: str = "jennah"
+    jobs_topic: str = "jobs"
+    batch_events_topic: str = "batch-events"
+    job_service_account: str | None = None
+    issuers: tuple[Issuer, ...] = ()
+    admission: Admission = field(default_factory=Admission)
+    timing: Timing = field(default_factory=Timing)
+    batch_emulator_host: str | None = None
+    spanner_emulator_host: str | None = None
+
+    @property
+    def batch_parent(self) -> str:
+        """Where new Batch jobs are made: `projects/{project}/locations/{region}`."""
+        return f"projects/{self.project}/locations/{self.region}"
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Settings:
+        """Read the settings.
+
+        Raises:
+            SettingsError: one is missing or wrong; the message names it and says what it should be.
+        """
+        return cls(
+            project=_required(environ, "GOOGLE_CLOUD_PROJECT", "the Google Cloud project id"),
+            spanner_instance=_required(environ, "SPANNER_INSTANCE", "the Spanner instance id"),
+            spanner_database=environ.get("SPANNER_DATABASE") or "main",
+            region=environ.get("JENNAH_REGION") or "us-central1",
+            deployment=environ.get("JENNAH_DEPLOYMENT") or "jennah",
+            jobs_topic=environ.get("JENNAH_JOBS_TOPIC") or "jobs",
+            batch_events_topic=environ.get("JENNAH_BATCH_EVENTS_TOPIC") or "batch-events",
+            job_service_account=environ.get("JENNAH_JOB_SERVICE_ACCOUNT") or None,
+            issuers=_issuers(environ.get("JENNAH_OIDC_ISSUERS") or "[]"),
+            admission=_admission(environ.get("JENNAH_ADMIT") or "{}"),
+            timing=_timing(environ),
+            batch_emulator_host=environ.get("BATCH_EMULATOR_HOST") or None,
+            spanner_emulator_host=environ.get("SPANNER_EMULATOR_HOST") or None,
+        )
+
+
+def _required(environ: Mapping[str, str], name: str, meaning: str) -> str:
+    value = environ.get(name)
+    if not value:
+        raise SettingsError(f"{name} is not set: set it to {meaning}.")
+    return value
+
+
+def _json(name: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise SettingsError(f"{name} is not JSON ({error}).") from None
+
+
+def _issuers(text: str) -> tuple[Issuer, ...]:
+    name = "JENNAH_OIDC_ISSUERS"
+    entries = _json(name, text)
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise SettingsError(f'{name} must be a list like [{{"issuer": …, "audience": …, "provider": …}}].')
+    issuers = []
+    for entry in entries:
+        unknown = entry.keys() - {"issuer", "audience", "provider", "jwks_uri"}
+        if unknown:
+            raise SettingsError(f"{name} has an unknown field {sorted(unknown)[0]!r}.")
+        for key in ("issuer", "audience", "provider"):
+            if not isinstance(entry.get(key), str) or not entry[key]:
+                raise SettingsError(f"{name} has an entry without {key!r}: every issuer needs one.")
+        issuers.append(Issuer(**entry))
+    providers = [issuer.provider for issuer in issuers]
+    if len(set(providers)) < len(providers):
+        raise SettingsError(f"{name} names a provider twice: identities of two issuers would meet.")
+    return tuple(issuers)
+
+
+def _admission(text: str) -> Admission:
+    name = "JENNAH_ADMIT"
+    if text == "everyone":
+        return Admission(everyone=True)
+    rules = _json(name, text)
+    if not isinstance(rules, dict) or rules.keys() - {"emails", "domains", "subjects"}:
+        raise SettingsError(f'{name} must be "everyone" or an object with "emails", "domains" or "subjects".')
+    for key, values in rules.items():
+        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+            raise SettingsError(f"{name}.{key} must be a list of strings.")
+    return Admission(
+        emails=frozenset(value.lower() for value in rules.get("emails", ())),
+        domains=frozenset(value.lower() for value in rules.get("domains", ())),
+        subjects=frozenset(rules.get("subjects", ())),
+    )
+
+
+def _timing(environ: Mapping[str, str]) -> Timing:
+    changed = {}
+    for setting in ("tick", "pending_check", "live_check", "unconfirmed_check", "retry_base"):
+        name = f"JENNAH_{setting.upper()}_SECONDS"
+        text = environ.get(name)
+        if text is None:
+            continue
+        try:
+            seconds = float(text)
+        except ValueError:
+            seconds = -1
+        if not 0 < seconds < 86_400:
+            raise SettingsError(f"{name} must be a number of seconds between 0 and 86400, not {text!r}.")
+        changed[setting] = timedelta(seconds=seconds)
+    return Timing(**changed)
