@@ -1,0 +1,185 @@
+"""Child processes that never outlive the process that started them.
+
+Every child leads its own session, so that its whole process group can be ended at once (`gateway_main` and gunicorn
+have children of their own) and so that a Ctrl-C in the terminal reaches only the supervisor, which then stops
+them in order. A guardian process (`jennah.local.guardian`) ends the groups when the owner is killed outright.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+# Registers the child with the guardian before it becomes the program: no moment exists in which the owner could die
+# and leave a child that the guardian does not know. The pipe comes as standard input and is then given up.
+_REGISTER_THEN_EXEC = 'echo "+$$" >&0 && exec "$@" </dev/null'
+
+# Below the ephemeral ranges of Linux (32768…) and macOS (49152…): an outgoing connection can't take such a port
+# between our look and the child's bind.
+_PORTS = range(20_000, 32_768)
+
+
+class LocalCloudError(Exception):
+    """The local cloud can't go on. The message is one sentence with the remedy, for the person at the terminal."""
+
+
+class Process:
+    """A child that leads its own process group; its output goes to `log`."""
+
+    def __init__(
+        self, name: str, popen: subprocess.Popen[bytes], log: Path, ended: Callable[[int], None]
+    ) -> None:
+        self.name = name
+        self.log = log
+        self._popen = popen
+        self._ended = ended
+
+    @property
+    def pid(self) -> int:
+        """Process id, and process group id."""
+        return self._popen.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether the group's leader still runs."""
+        return self._popen.poll() is None
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the whole group; one that has ended is no error."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+
+    def kill(self) -> None:
+        """SIGKILL the group and wait for its leader."""
+        self.signal(signal.SIGKILL)
+        self._popen.wait()
+        self._ended(self.pid)
+
+    def stop(self, grace: float = 3.0) -> None:
+        """End the group: SIGTERM, then SIGKILL to what is left after `grace` seconds."""
+        stop_all([self], grace)
+
+    def wait(self, timeout: float) -> bool:
+        """Wait for the leader's end, at most `timeout` seconds; return whether it has ended."""
+        try:
+            self._popen.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    @property
+    def last_words(self) -> str:
+        """The last line of its log that says something, for an error message."""
+        lines = self.log.read_text(errors="replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "it wrote nothing")
+
+
+def stop_all(processes: Iterable[Process], grace: float = 3.0) -> None:
+    """End several groups side by side, together within little more than `grace` seconds."""
+    processes = list(processes)
+    for process in processes:
+        process.signal(signal.SIGTERM)
+    deadline = time.monotonic() + grace
+    for process in processes:
+        process.wait(max(0.0, deadline - time.monotonic()))
+        process.kill()  # also what a leader leaves behind, as gateway_main does
+
+
+class Processes:
+    """The children of this process. A context manager: leaving it ends them all.
+
+    Args:
+        logs: folder for one `NAME.log` per child, made when it is missing.
+    """
+
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
+        self._children: dict[int, Process] = {}
+        logs.mkdir(parents=True, exist_ok=True)
+        reader, self._pipe = os.pipe()
+        guardian = Path(__file__).with_name("guardian.py")
+        self._guardian = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(guardian)],
+            stdin=reader,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            cwd="/",
+        )
+        os.close(reader)
+
+    def start(self, name: str, command: Sequence[str], *, env: Mapping[str, str] | None = None) -> Process:
+        """Start a child. Its log file is begun anew; `env` replaces the whole environment."""
+        log = self._logs / f"{name}.log"
+        with log.open("wb") as output:
+            popen = subprocess.Popen(
+                ["/bin/sh", "-c", _REGISTER_THEN_EXEC, name, *command],
+                stdin=self._pipe,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=None if env is None else dict(env),
+                start_new_session=True,
+            )
+        process = Process(name, popen, log, self._forget)
+        self._children[process.pid] = process
+        return process
+
+    def close(self) -> None:
+        """End every child, then the guardian. Calling it again does nothing."""
+        if self._guardian.returncode is not None:
+            return
+        stop_all(list(self._children.values()))
+        os.close(self._pipe)
+        self._guardian.wait()
+
+    def _forget(self, pid: int) -> None:
+        if self._children.pop(pid, None):
+            # The id may be given to a stranger from now on: the guardian must not end that one.
+            os.write(self._pipe, b"-%d\n" % pid)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def free_port() -> int:
+    """A TCP port on 127.0.0.1 that nobody listens on. Another process may still take it: be ready to try again."""
+    while True:
+        port = random.choice(_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+def wait_until_listening(process: Process, port: int, *, timeout: float = 30.0) -> None:
+    """Wait until something accepts connections on 127.0.0.1:`port`.
+
+    Raises:
+        LocalCloudError: the process ended, or `timeout` seconds passed.
+    """
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        if not process.alive:
+            raise LocalCloudError(
+                f"{process.name} ended at its start: {process.last_words} (see {process.log})."
+            )
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.01)
+    raise LocalCloudError(f"{process.name} did not answer within {timeout:.0f} s: see {process.log}.")
