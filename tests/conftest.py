@@ -1,4 +1,4 @@
-"""Fixtures: the official emulators, once per test worker, and a fresh database for each test that asks for one.
+"""Fixtures: the official emulators, once per test worker, and a fresh database for each test that wants one.
 
 A test that needs no emulator starts none.
 """

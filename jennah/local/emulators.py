@@ -1,11 +1,11 @@
 """The official Spanner and Pub/Sub emulators: where they are, and starting them.
 
-They are looked for in the environment (JENNAH_SPANNER_EMULATOR: the folder of `emulator_main` and `gateway_main`;
-JENNAH_PUBSUB_EMULATOR: the program `cloud-pubsub-emulator`), then in the Google Cloud SDK, and last as Docker images.
-An emulator that already runs (SPANNER_EMULATOR_HOST, PUBSUB_EMULATOR_HOST) is never taken: two clouds would share
-one state without anybody having said so.
+They are looked for in the environment (JENNAH_SPANNER_EMULATOR: the folder of `emulator_main` and
+`gateway_main`; JENNAH_PUBSUB_EMULATOR: the program `cloud-pubsub-emulator`), then in the Google Cloud SDK,
+and last as Docker images. An emulator that already runs (SPANNER_EMULATOR_HOST, PUBSUB_EMULATOR_HOST) is never
+taken: two clouds would share one state without anybody having said so.
 
-The programs are run directly: `gcloud emulators … start` costs a second and leaves processes behind when it ends.
+The programs are run directly: `gcloud emulators … start` costs a second and leaves processes when it ends.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from jennah.local.processes import LocalCloudError, Process, Processes, free_port, wait_until_listening
 
-# The JVM's own default heap is a quarter of the machine. C1 and the serial collector start sooner and stay smaller.
+# The JVM's own default heap is a quarter of the machine; C1 and the serial collector stay smaller as well.
 _JAVA_OPTIONS = "-Xmx128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1"
 
 _SPANNER_IMAGE = "gcr.io/cloud-spanner-emulator/emulator"
@@ -113,7 +113,7 @@ def pubsub_command(port: int) -> list[str]:
         return [*_docker_run(_PUBSUB_IMAGE), *start]
     if not os.access(program, os.X_OK) or program.is_dir():
         raise LocalCloudError(
-            f"{program} is not a program: let JENNAH_PUBSUB_EMULATOR name the emulator's cloud-pubsub-emulator."
+            f"{program} is not a program: let JENNAH_PUBSUB_EMULATOR name the file cloud-pubsub-emulator."
         )
     home = os.environ.get("JAVA_HOME")
     if not shutil.which(f"{home}/bin/java" if home else "java"):
@@ -155,12 +155,10 @@ def _require_docker(name: str, component: str, package: str) -> None:
 @cache
 def _docker_answers() -> bool:
     try:
-        return (
-            subprocess.run(["docker", "version"], capture_output=True, timeout=10, check=False).returncode
-            == 0
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        subprocess.run(["docker", "version"], capture_output=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
         return False
+    return True
 
 
 def _docker_run(image: str) -> list[str]:

@@ -1,8 +1,8 @@
 """Child processes that never outlive the process that started them.
 
-Every child leads its own session, so that its whole process group can be ended at once (`gateway_main` and gunicorn
-have children of their own) and so that a Ctrl-C in the terminal reaches only the supervisor, which then stops
-them in order. A guardian process (`jennah.local.guardian`) ends the groups when the owner is killed outright.
+Every child leads its own session, so that its whole process group can be ended at once (`gateway_main` and
+gunicorn have children of their own) and so that a Ctrl-C in the terminal reaches only their owner, which then
+stops them. A guardian process (`jennah.local.guardian`) ends the groups when the owner itself is killed.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-# Registers the child with the guardian before it becomes the program: no moment exists in which the owner could die
-# and leave a child that the guardian does not know. The pipe comes as standard input and is then given up.
+# Registers the child with the guardian before it becomes the program: at no moment could the owner die and
+# leave a child that the guardian does not know. The pipe comes as standard input and is then given up.
 _REGISTER_THEN_EXEC = 'echo "+$$" >&0 && exec "$@" </dev/null'
 
-# Below the ephemeral ranges of Linux (32768…) and macOS (49152…): an outgoing connection can't take such a port
+# Below the ephemeral ranges of Linux (32768…) and macOS (49152…): no outgoing connection can take such a port
 # between our look and the child's bind.
 _PORTS = range(20_000, 32_768)
 
 
 class LocalCloudError(Exception):
-    """The local cloud can't go on. The message is one sentence with the remedy, for the person at the terminal."""
+    """The local cloud can't go on. The message is one sentence with the remedy, for whoever started it."""
 
 
 class Process:
@@ -157,7 +157,7 @@ class Processes:
 
 
 def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nobody listens on. Another process may still take it: be ready to try again."""
+    """A TCP port on 127.0.0.1 that nobody listens on. Another process may still take it first."""
     while True:
         port = random.choice(_PORTS)
         with socket.socket() as probe, contextlib.suppress(OSError):
