@@ -1,1 +1,1 @@
-"""What every function of Jennah shares: the lifecycle, the transition module, the use cases and their adapters."""
+"""What all functions share: the lifecycle, the transition module, the use cases, the adapters."""
