@@ -1,0 +1,40 @@
+# Every target sets up what it needs in .venv. `make demo` and `make up` are where to begin.
+
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+WORKERS ?= 4
+
+.PHONY: demo up test lint format clean
+
+# The recipes of demo and up are single plain commands: make runs them without a shell between, so that a SIGTERM to
+# make alone reaches them.
+demo: $(READY)
+	@$(VENV)/bin/jennah demo
+
+up: $(READY)
+	@$(VENV)/bin/jennah up
+
+test: $(READY)
+	$(VENV)/bin/pytest -n $(WORKERS) --dist worksteal
+
+lint: $(READY)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+format: $(READY)
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+clean:
+	rm -rf $(VENV) .local build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit( \
+	    "Jennah needs Python 3.11 to 3.13 and $(PYTHON) is %d.%d: run make PYTHON=python3.11, for example." % sys.version_info[:2])'
+	@echo "Setting up $(VENV) (about half a minute, once) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
