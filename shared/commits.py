@@ -1,0 +1,63 @@
+"""One commit of buffered mutations, repeated until its outcome is known."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import cast
+
+from google.api_core import exceptions
+from google.cloud.spanner_v1.batch import Batch
+from google.cloud.spanner_v1.database import Database
+
+from shared.errors import Unavailable
+
+# After these the write may or may not have happened, or may happen yet.
+_UNKNOWN = (
+    exceptions.DeadlineExceeded,
+    exceptions.ServiceUnavailable,
+    exceptions.InternalServerError,
+    exceptions.Cancelled,
+    exceptions.Unknown,
+    exceptions.RetryError,
+)
+_FIRST_DELAY = 0.02
+_LONGEST_DELAY = 1.0
+
+
+def commit(database: Database, write: Callable[[Batch], None], *, patience: float = 20.0) -> datetime:
+    """Commit the mutations that `write` buffers, in one RPC (a single-use transaction).
+
+    A single-use commit is not protected against replay, and here that is the point: `write` must contain an
+    insert whose key collides when the same write comes twice. Then an outcome that the network made unknown
+    is settled by doing the same write again: it either applies or collides, where a read could come before
+    a commit that is still on its way. `write` is called once per try and must buffer the same each time.
+
+    Args:
+        database: where to.
+        write: buffers the mutations.
+        patience: seconds after which an outcome that stays unknown is given up.
+
+    Returns:
+        The commit timestamp, aware, UTC.
+
+    Raises:
+        google.api_core.exceptions.AlreadyExists: the key is taken, perhaps by an earlier try of this call.
+        google.api_core.exceptions.NotFound: a row to update, or the parent of one to insert, is missing.
+        Unavailable: no try was answered within `patience`; the write may have happened.
+    """
+    deadline = time.monotonic() + patience
+    delay = _FIRST_DELAY
+    while True:
+        try:
+            # The client's own loop waits for seconds where the server names no delay: ours is quicker.
+            with database.batch(timeout_secs=0) as batch:
+                write(batch)
+            return cast("datetime", batch.committed)
+        except (exceptions.Aborted, *_UNKNOWN) as error:
+            if time.monotonic() + delay > deadline:
+                raise Unavailable("The database did not answer in time; please try again.") from error
+        time.sleep(random.uniform(0, delay))  # noqa: S311 - full jitter, no secret
+        delay = min(delay * 2, _LONGEST_DELAY)

@@ -1,0 +1,142 @@
+"""The rows of the database as values: columns, and every read that the functions do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from typing import Any
+
+from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, JsonObject, KeyRange, KeySet, param_types
+from google.cloud.spanner_v1.database import Database
+
+from shared.model import Attempt, Job, JobKey, JobSpec, JobStatus, Transition
+
+CHECK_SHARDS = 16
+
+
+def _column(field: str) -> str:
+    return "".join(word.capitalize() for word in field.split("_"))
+
+
+# Field name → column name, in the order in which rows are read.
+JOB_COLUMNS: Mapping[str, str] = {field.name: _column(field.name) for field in fields(Job)}
+TRANSITION_COLUMNS: Mapping[str, str] = {field.name: _column(field.name) for field in fields(Transition)}
+ATTEMPT_COLUMNS: Mapping[str, str] = {field.name: _column(field.name) for field in fields(Attempt)}
+
+# These record what we did: the database sets them to the time of the commit.
+COMMIT_TIMES = frozenset({"created_at", "updated_at", "scheduled_at", "started_at", "completed_at"})
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a listing stands: after this job, in the order newest first."""
+
+    created_at: datetime
+    job_id: str
+
+
+def job_from_row(row: Sequence[Any]) -> Job:
+    """The job that a row of `JOB_COLUMNS` holds. What an adopted row lacks takes the field's default."""
+    values = {name: value for name, value in zip(JOB_COLUMNS, row, strict=True) if value is not None}
+    values["status"] = JobStatus(values["status"])
+    values["commands"] = tuple(values.get("commands", ()))
+    values["spec"] = JobSpec.from_json(values.get("spec"))
+    values.setdefault("image_uri", "")
+    return Job(**values)
+
+
+def column_value(name: str, value: Any) -> Any:
+    """A field of Job as Spanner takes it: a time that the database sets becomes the placeholder for it."""
+    if value is None:
+        return None
+    if name in COMMIT_TIMES:
+        return COMMIT_TIMESTAMP
+    if name == "spec":
+        return JsonObject(value.to_json())
+    return list(value) if name == "commands" else value
+
+
+class Reads:
+    """Reads of committed data, each a strong single-use snapshot."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def job(self, key: JobKey) -> Job | None:
+        """One job; 1 RPC."""
+        with self._database.snapshot() as snapshot:
+            rows = list(snapshot.read("Jobs", list(JOB_COLUMNS.values()), KeySet(keys=[key])))
+            return job_from_row(rows[0]) if rows else None
+
+    def job_by_idempotency_key(self, tenant_id: str, idempotency_key: str) -> Job | None:
+        """The job that the tenant submitted under this key; 2 RPCs."""
+        keys = KeySet(keys=[[tenant_id, idempotency_key]])
+        with self._database.snapshot() as snapshot:
+            found = list(snapshot.read("Jobs", ["JobId"], keys, index="JobsByIdempotencyKey"))
+        return self.job(JobKey(tenant_id, found[0][0])) if found else None
+
+    def jobs(
+        self, tenant_id: str, *, status: JobStatus | None, after: Position | None, limit: int
+    ) -> list[Job]:
+        """A page of the tenant's jobs, newest first; 1 RPC."""
+        index = "JobsByStatus" if status else "JobsByCreatedAt"
+        where = ["TenantId = @tenant"]
+        params: dict[str, Any] = {"tenant": tenant_id, "limit": limit}
+        types = {"tenant": param_types.STRING, "limit": param_types.INT64}
+        if status:
+            where.append("Status = @status")
+            params["status"], types["status"] = status.value, param_types.STRING
+        if after:
+            where.append("(CreatedAt < @created OR (CreatedAt = @created AND JobId > @job))")
+            params |= {"created": after.created_at, "job": after.job_id}
+            types |= {"created": param_types.TIMESTAMP, "job": param_types.STRING}
+        # Column and index names are constants of this module; every value is a parameter.
+        sql = (
+            f"SELECT {', '.join(JOB_COLUMNS.values())} FROM Jobs@{{FORCE_INDEX={index}}} "  # noqa: S608
+            f"WHERE {' AND '.join(where)} ORDER BY CreatedAt DESC, JobId LIMIT @limit"
+        )
+        with self._database.snapshot() as snapshot:
+            return [job_from_row(row) for row in snapshot.execute_sql(sql, params=params, param_types=types)]
+
+    def transitions(self, key: JobKey, *, after: str | None, limit: int) -> list[Transition]:
+        """A page of a job's history, oldest first, after the transition id `after`; 1 RPC.
+
+        Rows of a database that was adopted have random ids: they come before ours, by their time.
+        """
+        with self._database.snapshot() as snapshot:
+            rows = snapshot.read(
+                "JobStateTransitions", list(TRANSITION_COLUMNS.values()), KeySet(ranges=[_children(key)])
+            )
+            history = [Transition(**dict(zip(TRANSITION_COLUMNS, row, strict=True))) for row in rows]
+        history.sort(key=lambda row: (row.transition_id.isdigit(), _order(row), row.transition_id))
+        start = next((i + 1 for i, row in enumerate(history) if row.transition_id == after), 0)
+        return history[start : start + limit]
+
+    def attempts(self, key: JobKey) -> list[Attempt]:
+        """Every attempt of a job that got as far as Batch, or ended before; 1 RPC."""
+        with self._database.snapshot() as snapshot:
+            rows = snapshot.read(
+                "JobAttempts", list(ATTEMPT_COLUMNS.values()), KeySet(ranges=[_children(key)])
+            )
+            return [Attempt(**dict(zip(ATTEMPT_COLUMNS, row, strict=True))) for row in rows]
+
+    def due(self, now: datetime, limit: int) -> list[JobKey]:
+        """Jobs whose check time has come, at most `limit`; 1 RPC, whose cost follows what is due."""
+        ranges = [
+            KeyRange(start_closed=[shard, datetime(1970, 1, 1, tzinfo=UTC)], end_closed=[shard, now])
+            for shard in range(CHECK_SHARDS)
+        ]
+        with self._database.snapshot() as snapshot:
+            rows: Iterable[Sequence[str]] = snapshot.read(
+                "Jobs", ["TenantId", "JobId"], KeySet(ranges=ranges), index="JobsByNextCheck", limit=limit
+            )
+            return [JobKey(*row) for row in rows]
+
+
+def _children(key: JobKey) -> KeyRange:
+    return KeyRange(start_closed=list(key), end_closed=list(key))
+
+
+def _order(row: Transition) -> datetime:
+    return datetime.min.replace(tzinfo=UTC) if row.transition_id.isdigit() else row.transitioned_at

@@ -1,0 +1,245 @@
+"""The one module that writes Jobs, JobAttempts and JobStateTransitions.
+
+A transition is a read of the row, a pure decision, and one commit that holds the row, the attempt and the
+audit rows. The commit carries no lock over from the read. Its fence is the audit row's key, which is the
+version that the row will have: if anybody else moved the job since it was read, that key is taken, the
+commit fails as a whole with AlreadyExists, and the decision is made again on the row as it stands. The same
+collision makes the write safe to repeat when its outcome is unknown (see `commits`).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from datetime import datetime
+from typing import Any
+
+from google.api_core import exceptions
+from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, KeySet
+from google.cloud.spanner_v1.batch import Batch
+from google.cloud.spanner_v1.database import Database
+from google.cloud.spanner_v1.transaction import Transaction
+
+from shared.commits import commit
+from shared.config import Timing
+from shared.errors import Unavailable
+from shared.events import AttemptFailed, Cancelled, Event, Rejected, Submitted, Succeeded
+from shared.lifecycle import Applied, Decision, Duplicate, NotFound, decide
+from shared.model import Actor, Job, JobKey, JobStatus
+from shared.rows import COMMIT_TIMES, JOB_COLUMNS, Reads, column_value
+
+_MOST_COLLISIONS = 100
+_LONGEST_TEXT = 2000
+
+
+class Transitions:
+    """Applies events to jobs.
+
+    Args:
+        database: the database, with the current schema.
+        timing: how long to wait for what.
+        now: the clock; it sets only when a job is looked at again, all recorded times are the database's.
+        jitter: a number in [0, 1) for the backoff of retries.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        timing: Timing,
+        now: Callable[[], datetime],
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._database = database
+        self._reads = Reads(database)
+        self._timing = timing
+        self._now = now
+        self._jitter = jitter
+
+    def submit(self, job: Job, actor: Actor = Actor.TENANT) -> Applied | Duplicate | NotFound:
+        """Store a new job and its first audit row; 1 RPC.
+
+        Returns:
+            Applied with the stored job. Duplicate with the job that holds the same id (then an earlier try
+            of this very call was applied) or the same idempotency key. NotFound: there is no such tenant.
+        """
+        decision = self._decide(job, Submitted())
+        assert isinstance(decision, Applied)  # noqa: S101 - nothing else follows from Submitted at version 0
+        for _ in range(_MOST_COLLISIONS):
+            try:
+                at = commit(self._database, lambda batch: _write_new(batch, decision, actor))
+                return Applied(_dated(decision.job, None, at), decision.steps)
+            except exceptions.NotFound:
+                return NotFound()
+            except exceptions.AlreadyExists:
+                existing = self._reads.job(job.key)
+                if existing is None and job.idempotency_key:
+                    existing = self._reads.job_by_idempotency_key(job.tenant_id, job.idempotency_key)
+                if existing is not None:
+                    return Duplicate(existing)
+                # The job that held the key was deleted between the two: the key is free again.
+        raise Unavailable("The job could not be stored; please try again.")
+
+    def apply(self, key: JobKey, event: Event, actor: Actor, *, known: Job | None = None) -> Decision:
+        """Let `event` happen to the job, exactly once.
+
+        Args:
+            key: whose.
+            event: what happened.
+            actor: who says so.
+            known: the row as the caller read it a moment ago, which spares a read. If it is out of date the
+                commit finds out.
+
+        Returns:
+            What became of it, with the job as it now stands. 2 RPCs when applied, 1 with `known`.
+        """
+        job = known
+        for _ in range(_MOST_COLLISIONS):
+            job = job or self._reads.job(key)
+            decision = self._decide(job, event)
+            if job is None or not isinstance(decision, Applied):
+                return decision
+            try:
+                at = commit(self._database, _writer(job, decision, event, actor))
+            except exceptions.NotFound:
+                return NotFound()
+            except exceptions.AlreadyExists:
+                job = None
+            else:
+                return Applied(_dated(decision.job, job, at), decision.steps)
+        raise Unavailable("The job changes too often; please try again.")
+
+    def touch(
+        self,
+        job: Job,
+        *,
+        next_check_at: datetime | None,
+        status_detail: str | None = None,
+        last_ignored: str | None = None,
+    ) -> bool:
+        """Set when a job is looked at next, and what its owner is told meanwhile; no transition.
+
+        Nothing happens unless the row is still at `job.version`: a check that is late can't hide a newer
+        state from reconciliation. `status_detail` None leaves what is there, and so does `last_ignored`.
+
+        Returns:
+            Whether the row was still at that version.
+        """
+
+        def write(transaction: Transaction) -> bool:
+            rows = list(transaction.read("Jobs", ["Version"], KeySet(keys=[job.key])))
+            if not rows or rows[0][0] != job.version:
+                return False
+            values: dict[str, Any] = {"NextCheckAt": next_check_at}
+            if status_detail is not None:
+                values["StatusDetail"] = status_detail[:_LONGEST_TEXT]
+            _update(transaction, "Jobs", {"TenantId": job.tenant_id, "JobId": job.job_id} | values)
+            if last_ignored is not None:
+                attempt = _attempt_key(job) | {"LastIgnored": last_ignored[:_LONGEST_TEXT]}
+                transaction.insert_or_update("JobAttempts", list(attempt), [list(attempt.values())])
+            return True
+
+        # Idempotent as a whole, so that a retry after ABORTED or an unknown outcome does no harm.
+        return bool(self._database.run_in_transaction(write, default_retry_delay=0.02))
+
+    def _decide(self, job: Job | None, event: Event) -> Decision:
+        return decide(job, event, now=self._now(), timing=self._timing, jitter=self._jitter())
+
+
+def _writer(job: Job, decision: Applied, event: Event, actor: Actor) -> Callable[[Batch], None]:
+    def write(batch: Batch) -> None:
+        _update(batch, "Jobs", _changes(job, decision.job))
+        _write_steps(batch, decision, actor)
+        attempt = _attempt_key(job) | _attempt_changes(job, decision, event)
+        batch.insert_or_update("JobAttempts", list(attempt), [list(attempt.values())])
+
+    return write
+
+
+def _write_new(batch: Batch, decision: Applied, actor: Actor) -> None:
+    job = decision.job
+    values = {column: column_value(name, getattr(job, name)) for name, column in JOB_COLUMNS.items()}
+    batch.insert("Jobs", list(values), [list(values.values())])
+    _write_steps(batch, decision, actor)
+
+
+def _write_steps(batch: Batch, decision: Applied, actor: Actor) -> None:
+    job, steps = decision.job, decision.steps
+    first = job.version - len(steps) + 1
+    columns = ("TenantId", "JobId", "TransitionId", "FromStatus", "ToStatus", "TransitionedAt")
+    batch.insert(
+        "JobStateTransitions",
+        [*columns, "Reason", "Actor", "Attempt"],
+        [
+            [
+                *job.key,
+                transition_id(first + position),
+                step.from_status,
+                step.to_status,
+                COMMIT_TIMESTAMP,
+                step.reason[:_LONGEST_TEXT],
+                actor,
+                step.attempt,
+            ]
+            for position, step in enumerate(steps)
+        ],
+    )
+
+
+def transition_id(version: int) -> str:
+    """The key of the audit row that brings a job to `version`: in key order, history is in order."""
+    return f"{version:020d}"
+
+
+def _changes(before: Job, after: Job) -> Mapping[str, Any]:
+    changed = {"tenant_id", "job_id", "updated_at"} | {
+        field.name for field in fields(Job) if getattr(before, field.name) != getattr(after, field.name)
+    }
+    return {JOB_COLUMNS[name]: column_value(name, getattr(after, name)) for name in changed}
+
+
+def _attempt_key(job: Job) -> dict[str, Any]:
+    return {"TenantId": job.tenant_id, "JobId": job.job_id, "Attempt": job.attempt}
+
+
+def _attempt_changes(job: Job, decision: Applied, event: Event) -> dict[str, Any]:
+    """What the attempt's row learns from the event. `job` is the row before it."""
+    changes: dict[str, Any] = {}
+    if job.status is JobStatus.PENDING:
+        changes["CreatedAt"] = COMMIT_TIMESTAMP
+    if any(step.to_status is JobStatus.SCHEDULED for step in decision.steps) and not isinstance(
+        event, Submitted | Rejected
+    ):
+        batch = event.batch
+        if batch is not None:
+            changes |= {"GcpBatchJobName": batch.name, "BatchUid": batch.uid}
+    match event:
+        case AttemptFailed() | Rejected():
+            failure = event.failure
+            changes |= {
+                "Reason": failure.reason,
+                "Message": failure.message[:_LONGEST_TEXT],
+                "ExitCode": failure.exit_code,
+            }
+        case Cancelled(reason=reason):
+            changes |= {"Reason": "cancelled", "Message": reason[:_LONGEST_TEXT]}
+        case _:
+            pass
+    if isinstance(event, AttemptFailed | Succeeded):
+        changes |= {"StartedAt": event.started_at, "FinishedAt": event.finished_at}
+    return changes
+
+
+def _dated(after: Job, before: Job | None, at: datetime) -> Job:
+    """`after` with the commit's own time where the commit set one."""
+    stored: dict[str, Any] = {
+        name: at
+        for name in COMMIT_TIMES
+        if (value := getattr(after, name)) is not None and (before is None or getattr(before, name) != value)
+    }
+    return replace(after, **stored)
+
+
+def _update(target: Batch | Transaction, table: str, values: Mapping[str, Any]) -> None:
+    target.update(table, list(values), [list(values.values())])
