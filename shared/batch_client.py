@@ -1,0 +1,117 @@
+"""The thin adapter to the Batch API: its calls, and its errors in our terms."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import grpc
+from google.api_core import exceptions
+from google.cloud import batch_v1
+from google.cloud.batch_v1.services.batch_service.transports import BatchServiceGrpcTransport
+
+from shared.batch import BatchRecord, TaskRecord, job_record, request_id, task_record
+from shared.errors import Unavailable
+
+_READ_TIMEOUT = 10.0
+_MOST_TASKS = 100
+
+
+class NameTaken(Exception):
+    """A Batch job of that name exists already."""
+
+
+class SpecRefused(Exception):
+    """Batch says that the request itself is invalid."""
+
+
+class PlatformFault(Exception):
+    """Permission or configuration is wrong: no fault of the tenant's, and an operator must act."""
+
+
+class BatchClient:
+    """Batch, or its local stand-in.
+
+    Args:
+        emulator_host: `host:port` of a local Batch service, None for Google's.
+        create_deadline: how long to wait for the answer to CreateJob. Create and cancel are not retried
+            here: whoever called does that, with backoff.
+    """
+
+    def __init__(self, *, emulator_host: str | None, create_deadline: timedelta) -> None:
+        self._create_timeout = create_deadline.total_seconds()
+        if emulator_host:
+            channel = grpc.insecure_channel(emulator_host)
+            self._client = batch_v1.BatchServiceClient(transport=BatchServiceGrpcTransport(channel=channel))
+        else:
+            self._client = batch_v1.BatchServiceClient()
+
+    def create(self, name: str, job: batch_v1.Job) -> BatchRecord:
+        """Create the Batch job of that full name.
+
+        Raises:
+            NameTaken: it exists.
+            SpecRefused: the request is invalid.
+            PlatformFault: permission or configuration is wrong.
+            Unavailable: it could not be created now, or nobody knows whether it was: ask again.
+        """
+        parent, _, job_id = name.rpartition("/jobs/")
+        request = batch_v1.CreateJobRequest(
+            parent=parent, job_id=job_id, job=job, request_id=request_id(name)
+        )
+        try:
+            return job_record(self._client.create_job(request, timeout=self._create_timeout))
+        except exceptions.AlreadyExists as error:
+            raise NameTaken from error
+        except exceptions.InvalidArgument as error:
+            raise SpecRefused(error.message) from error
+        except (
+            exceptions.PermissionDenied,
+            exceptions.Unauthenticated,
+            exceptions.NotFound,
+            exceptions.FailedPrecondition,
+            exceptions.MethodNotImplemented,
+        ) as error:
+            raise PlatformFault(error.message) from error
+        except exceptions.GoogleAPICallError as error:
+            raise Unavailable(f"Batch did not create the job: {error.message}") from error
+
+    def get(self, name: str) -> BatchRecord | None:
+        """Batch's record of the job, None if it has none.
+
+        Raises:
+            Unavailable: Batch did not answer.
+        """
+        try:
+            return job_record(self._client.get_job(name=name, timeout=_READ_TIMEOUT))
+        except exceptions.NotFound:
+            return None
+        except exceptions.GoogleAPICallError as error:
+            raise Unavailable(f"Batch did not answer: {error.message}") from error
+
+    def tasks(self, name: str) -> list[TaskRecord]:
+        """The first tasks of the job.
+
+        Raises:
+            Unavailable: Batch did not answer.
+        """
+        request = batch_v1.ListTasksRequest(parent=f"{name}/taskGroups/group0", page_size=_MOST_TASKS)
+        try:
+            page = self._client.list_tasks(request, timeout=_READ_TIMEOUT)
+            return [task_record(task) for task in next(iter(page.pages)).tasks]
+        except exceptions.NotFound:
+            return []
+        except exceptions.GoogleAPICallError as error:
+            raise Unavailable(f"Batch did not answer: {error.message}") from error
+
+    def cancel(self, name: str) -> None:
+        """Ask Batch to stop the job. One that has ended, is being cancelled or is gone is no error.
+
+        Raises:
+            Unavailable: Batch did not answer.
+        """
+        try:
+            self._client.cancel_job(batch_v1.CancelJobRequest(name=name), timeout=_READ_TIMEOUT)
+        except (exceptions.NotFound, exceptions.FailedPrecondition, exceptions.AlreadyExists):
+            return
+        except exceptions.GoogleAPICallError as error:
+            raise Unavailable(f"Batch did not answer: {error.message}") from error
