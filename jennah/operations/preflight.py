@@ -1,0 +1,280 @@
+"""What stands in the way of a migration: judged before anything is changed, and listed whole.
+
+A database that was made by hand may have the right tables in a slightly other shape. Where Spanner can alter
+a column in place, the preflight plans that (a mend); where it can't, or where rows would break a rule of the
+new schema, it says which, and what to do.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from google.cloud.spanner_v1.database import Database
+
+from jennah.operations.description import Column, Description, breaks_inserts
+from jennah.operations.sql import Statement
+
+LISTED = 20
+"""How many rows are listed for one kind of problem; the rest is counted."""
+
+STATUSES = ("PENDING", "SCHEDULED", "RUNNING", "COMPLETED", "FAILED", "CANCELLED")
+_MOVE = "move the rows to a database made from schema/schema.sql"
+UUID = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that a person must put right; `key` names the row, and is empty for a table or column."""
+
+    where: str
+    key: str
+    problem: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the preflight found.
+
+    Attributes:
+        problems: each stops the migration.
+        mends: DDL that gives what exists its expected shape.
+        notes: sentences about what is left as it is.
+    """
+
+    problems: tuple[Problem, ...]
+    mends: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _RowCheck:
+    """Rows that break a rule: `condition` over the column, `shows` what is said of a row, both SQL."""
+
+    table: str
+    column: str
+    condition: str
+    shows: str
+    remedy: str
+
+
+def inspect(
+    database: Database,
+    expected: Description,
+    found: Description,
+    pending: Iterable[Statement],
+    *,
+    resume_pending: bool,
+) -> Report:
+    """Compare what exists with what is expected, and the rows with the rules to come. Changes nothing."""
+    problems = list(_structure(expected, found))
+    checks = list(_column_checks(expected, found))
+    if _readable(found, "Jobs", "TenantId", "JobId", "Status"):
+        checks += _rule_checks(resume_pending=resume_pending)
+    for check in checks:
+        problems += _rows_against(database, check, found.tables[check.table].key)
+    if _readable(found, "Tenants", "TenantId", "OAuthProvider", "OAuthUserId"):
+        problems += _duplicate_identities(database)
+    return Report(
+        problems=tuple(problems),
+        mends=tuple(mends(expected, found, pending)),
+        notes=tuple(_notes(database, found)),
+    )
+
+
+def mends(expected: Description, found: Description, pending: Iterable[Statement]) -> Iterator[str]:
+    """Plan the DDL that alters what exists into its expected shape, where Spanner can do that in place."""
+    effects = [statement.effect for statement in pending if statement.effect]
+    to_come = {(effect.table, effect.name) for effect in effects if effect.kind == "column"}
+    for name, index in found.indexes.items():
+        made_anew = any(effect.kind == "index" and effect.name == name for effect in effects)
+        if made_anew and index != expected.indexes.get(name):
+            yield f"DROP INDEX {name}"
+    for name, table in expected.tables.items():
+        actual = found.tables.get(name)
+        if actual is None:
+            continue
+        if actual.parent == table.parent and actual.on_delete != table.on_delete:
+            yield f"ALTER TABLE {name} SET ON DELETE {table.on_delete}"
+        for column, shape in table.columns.items():
+            present = actual.columns.get(column)
+            if present is not None:
+                yield from _column_mends(name, column, shape, present)
+            elif (name, column) not in to_come and shape.nullable:
+                yield f"ALTER TABLE {name} ADD COLUMN {column} {_definition(shape)}" + (
+                    " OPTIONS (allow_commit_timestamp = true)" if shape.commit_timestamp else ""
+                )
+
+
+def _column_mends(table: str, column: str, expected: Column, found: Column) -> Iterator[str]:
+    alter = f"ALTER TABLE {table} ALTER COLUMN {column}"
+    if replace(found, commit_timestamp=expected.commit_timestamp) != expected:
+        yield f"{alter} {_definition(expected)}"
+    if found.commit_timestamp != expected.commit_timestamp:
+        value = "true" if expected.commit_timestamp else "null"
+        yield f"{alter} SET OPTIONS (allow_commit_timestamp = {value})"
+
+
+def _definition(column: Column) -> str:
+    return str(replace(column, commit_timestamp=False))
+
+
+def _structure(expected: Description, found: Description) -> Iterator[Problem]:
+    """What ALTER can't put right."""
+    for name, table in expected.tables.items():
+        actual = found.tables.get(name)
+        if actual is None:
+            continue
+        if (actual.key, actual.parent) != (table.key, table.parent):
+            yield Problem(name, "", f"has {actual}, must have {table}", _MOVE)
+        for column, present in actual.columns.items():
+            yield from _column_problems(expected, name, column, present)
+        for check, clause in actual.checks.items():
+            if table.checks.get(check, clause) != clause:
+                yield Problem(f"{name}.{check}", "", f"is CHECK ({clause})", "drop the constraint")
+    yield from _unique_indexes(expected, found)
+
+
+def _column_problems(expected: Description, table: str, column: str, found: Column) -> Iterator[Problem]:
+    shape = expected.tables[table].columns.get(column)
+    if shape is None:
+        if breaks_inserts(found):
+            remedy = "drop it, make it nullable, or give it a default"
+            yield Problem(f"{table}.{column}", "", f"is {found} and unknown: new rows lack it", remedy)
+    elif not _alterable(expected, table, column, found):
+        yield Problem(f"{table}.{column}", "", f"is {found}, must be {shape}", _MOVE)
+
+
+def _alterable(expected: Description, table: str, column: str, found: Column) -> bool:
+    """Whether Spanner can alter `found` into the expected column, if the rows allow it."""
+    shape = expected.tables[table].columns[column]
+    if (found.generated, found.stored) != (shape.generated, shape.stored):
+        return False
+    if re.sub(r"\(\w+\)", "", found.type) != re.sub(r"\(\w+\)", "", shape.type):
+        return False
+    if column not in expected.tables[table].key:
+        return True
+    shared = sum(column in other.key for other in expected.tables.values()) > 1
+    return found.nullable == shape.nullable and (found.type == shape.type or not shared)
+
+
+def _unique_indexes(expected: Description, found: Description) -> Iterator[Problem]:
+    ours = {(index.table, frozenset(index.columns)) for index in expected.indexes.values() if index.unique}
+    for name, index in found.indexes.items():
+        known = name in expected.indexes or (index.table, frozenset(index.columns)) in ours
+        if index.unique and not known and index.table in expected.tables:
+            yield Problem(f"index.{name}", "", f"is {index}: it may refuse rows of Jennah", "drop the index")
+
+
+def _column_checks(expected: Description, found: Description) -> Iterator[_RowCheck]:
+    """Rows that would make a mend fail."""
+    for name, table in expected.tables.items():
+        present = found.tables[name].columns if name in found.tables else {}
+        for column, actual in present.items():
+            shape = table.columns.get(column)
+            if shape is None:
+                continue
+            if actual.nullable and not shape.nullable:
+                yield _RowCheck(name, column, f"{column} IS NULL", "'is NULL'", "give it a value")
+            limit = _length(shape.type)
+            if _length(actual.type) > limit:
+                longer = f"CHAR_LENGTH({column}) > {limit:.0f}"
+                shows = f"FORMAT('has %d characters, may have {limit:.0f}', CHAR_LENGTH({column}))"
+                yield _RowCheck(name, column, longer, shows, "shorten it")
+            if shape.commit_timestamp and not actual.commit_timestamp:
+                future = f"{column} > CURRENT_TIMESTAMP()"
+                shows = f"FORMAT('%t is in the future', {column})"
+                yield _RowCheck(name, column, future, shows, "correct it: commit timestamps lie in the past")
+
+
+def _rule_checks(*, resume_pending: bool) -> Iterator[_RowCheck]:
+    """Rows that break a rule of the new schema."""
+    known = ", ".join(f"'{status}'" for status in STATUSES)
+    yield _RowCheck(
+        "Jobs",
+        "Status",
+        f"Status NOT IN ({known})",
+        "FORMAT('%T is no status', Status)",
+        f"set it to one of {', '.join(STATUSES)}",
+    )
+    live = "'PENDING', 'SCHEDULED', 'RUNNING'" if resume_pending else "'SCHEDULED', 'RUNNING'"
+    uuids = f"REGEXP_CONTAINS(TenantId, r'{UUID}') AND REGEXP_CONTAINS(JobId, r'{UUID}')"
+    yield _RowCheck(
+        "Jobs",
+        "Status",
+        f"Status IN ({live}) AND NOT ({uuids})",
+        "FORMAT('is %s, and its ids are no lower-case UUIDs: no Batch job can be named after it', Status)",
+        "let it finish, or set it to FAILED",
+    )
+
+
+def _length(type_: str) -> float:
+    """The length of STRING(n); infinite for MAX and for types without one."""
+    length = re.fullmatch(r"STRING\((\d+)\)", type_)
+    return int(length[1]) if length else math.inf
+
+
+def _rows_against(database: Database, check: _RowCheck, key: Sequence[str]) -> Iterator[Problem]:
+    columns = ", ".join(key)
+    where = f"{check.table}.{check.column}"
+    with database.snapshot(multi_use=True) as snapshot:
+        rows = list(
+            snapshot.execute_sql(
+                f"SELECT {columns}, {check.shows} FROM {check.table} WHERE {check.condition} "  # noqa: S608
+                f"ORDER BY {columns} LIMIT {LISTED + 1}"
+            )
+        )
+        for row in rows[:LISTED]:
+            yield Problem(where, "/".join(map(str, row[:-1])), row[-1], check.remedy)
+        if len(rows) > LISTED:
+            count = f"SELECT COUNT(*) FROM {check.table} WHERE {check.condition}"  # noqa: S608
+            [(total,)] = snapshot.execute_sql(count)
+            yield Problem(where, "", f"and {total - LISTED} more rows of this kind", check.remedy)
+
+
+def _duplicate_identities(database: Database) -> Iterator[Problem]:
+    same = (
+        "FROM Tenants WHERE OAuthProvider IS NOT NULL AND OAuthUserId IS NOT NULL "
+        "GROUP BY OAuthProvider, OAuthUserId HAVING COUNT(*) > 1"
+    )
+    with database.snapshot(multi_use=True) as snapshot:
+        rows = list(
+            snapshot.execute_sql(
+                f"SELECT OAuthProvider, OAuthUserId, ARRAY_AGG(TenantId) {same} "
+                f"ORDER BY OAuthProvider, OAuthUserId LIMIT {LISTED + 1}"
+            )
+        )
+        where, remedy = "Tenants.OAuthUserId", "keep one tenant, and move the others' jobs to it"
+        for provider, user, tenants in rows[:LISTED]:
+            listed = ", ".join(sorted(tenants)[:LISTED])
+            more = f" and {len(tenants) - LISTED} more" if len(tenants) > LISTED else ""
+            yield Problem(where, listed + more, f"share the identity {user!r} at {provider!r}", remedy)
+        if len(rows) > LISTED:
+            [(total,)] = snapshot.execute_sql(f"SELECT COUNT(*) FROM (SELECT 1 {same})")  # noqa: S608
+            yield Problem(where, "", f"and {total - LISTED} more identities of this kind", remedy)
+
+
+def _notes(database: Database, found: Description) -> Iterator[str]:
+    with database.snapshot(multi_use=True) as snapshot:
+        if _readable(found, "Tenants", "OAuthProvider", "OAuthUserId"):
+            nobody = "SELECT COUNT(*) FROM Tenants WHERE OAuthProvider IS NULL OR OAuthUserId IS NULL"
+            [(count,)] = snapshot.execute_sql(nobody)
+            if count:
+                yield f"{count} tenants have no identity: nobody can sign in as them until they get one."
+        if _readable(found, "JobStateTransitions", "FromStatus", "ToStatus"):
+            known = ", ".join(f"'{status}'" for status in STATUSES)
+            [(count,)] = snapshot.execute_sql(
+                "SELECT COUNT(*) FROM JobStateTransitions "  # noqa: S608
+                f"WHERE ToStatus NOT IN ({known}) OR FromStatus NOT IN ({known})"
+            )
+            if count:
+                yield f"{count} old history rows name a status that is not used now; they stay as they are."
+
+
+def _readable(found: Description, table: str, *columns: str) -> bool:
+    """Whether a check over these text columns can run at all; their shape is judged elsewhere."""
+    present = found.tables[table].columns if table in found.tables else {}
+    return all(column in present and present[column].type.startswith("STRING") for column in columns)
