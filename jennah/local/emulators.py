@@ -2,8 +2,8 @@
 
 They are looked for in the environment (JENNAH_SPANNER_EMULATOR: the folder of `emulator_main` and
 `gateway_main`; JENNAH_PUBSUB_EMULATOR: the program `cloud-pubsub-emulator`), then in the Google Cloud SDK,
-and last as Docker images. An emulator that already runs (SPANNER_EMULATOR_HOST, PUBSUB_EMULATOR_HOST) is never
-taken: two clouds would share one state without anybody having said so.
+and last as Docker images. An emulator that already runs (SPANNER_EMULATOR_HOST, PUBSUB_EMULATOR_HOST) is
+never taken: two clouds would share one state without anybody having said so.
 
 The programs are run directly: `gcloud emulators … start` costs a second and leaves processes when it ends.
 """
@@ -18,7 +18,14 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from jennah.local.processes import LocalCloudError, Process, Processes, free_port, wait_until_listening
+from jennah.local.processes import (
+    LocalCloudError,
+    PortTaken,
+    Process,
+    Processes,
+    free_port,
+    wait_until_listening,
+)
 
 # The JVM's own default heap is a quarter of the machine; C1 and the serial collector stay smaller as well.
 _JAVA_OPTIONS = "-Xmx128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1"
@@ -67,7 +74,7 @@ def _start(
         process = processes.start(name, command(port), env=env)
         try:
             wait_until_listening(process, port)
-        except LocalCloudError:
+        except PortTaken:
             process.stop()
             if attempt == _ATTEMPTS:
                 raise

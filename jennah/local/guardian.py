@@ -2,7 +2,8 @@
 
 Run as a script by `jennah.local.processes`. Standard input is a pipe whose other end only the parent, and
 its children up to their registration, hold open. Each line is `+PGID` (a process group was started) or
-`-PGID` (it has ended). End of file means that the parent is gone, however it died: what is still registered is ended.
+`-PGID` (it has ended). End of file means that the parent is gone, however it died: what is still registered
+is ended.
 
 Linux can tie a child to its parent with PR_SET_PDEATHSIG, but not a grandchild (`gateway_main` starts
 `emulator_main`, gunicorn its workers), and macOS can't at all; a pipe's end of file works everywhere.

@@ -8,8 +8,8 @@ stops them. A guardian process (`jennah.local.guardian`) ends the groups when th
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -27,10 +27,17 @@ _REGISTER_THEN_EXEC = 'echo "+$$" >&0 && exec "$@" </dev/null'
 # Below the ephemeral ranges of Linux (32768…) and macOS (49152…): no outgoing connection can take such a port
 # between our look and the child's bind.
 _PORTS = range(20_000, 32_768)
+# Two processes that look at the same moment must not find the same port (two Spanner emulators would even
+# share it, by SO_REUSEPORT): each looks from a place of its own, and never twice at one port.
+_candidates = itertools.count(os.getpid() * 61)
 
 
 class LocalCloudError(Exception):
     """The local cloud can't go on. The message is one sentence with the remedy, for whoever started it."""
+
+
+class PortTaken(LocalCloudError):
+    """Another process took the port between our look and the child's bind: other ports will do."""
 
 
 class Process:
@@ -43,6 +50,7 @@ class Process:
         self.log = log
         self._popen = popen
         self._ended = ended
+        self._started = time.monotonic()
 
     @property
     def pid(self) -> int:
@@ -53,6 +61,16 @@ class Process:
     def alive(self) -> bool:
         """Whether the group's leader still runs."""
         return self._popen.poll() is None
+
+    @property
+    def age(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self._started
+
+    @property
+    def exit_code(self) -> int | None:
+        """The leader's exit code, negative after a signal; None while it runs."""
+        return self._popen.poll()
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the whole group; one that has ended is no error."""
@@ -134,18 +152,23 @@ class Processes:
         self._children[process.pid] = process
         return process
 
+    def stop(self) -> None:
+        """End every child."""
+        stop_all(list(self._children.values()))
+
     def close(self) -> None:
         """End every child, then the guardian. Calling it again does nothing."""
         if self._guardian.returncode is not None:
             return
-        stop_all(list(self._children.values()))
+        self.stop()
         os.close(self._pipe)
         self._guardian.wait()
 
     def _forget(self, pid: int) -> None:
         if self._children.pop(pid, None):
             # The id may be given to a stranger from now on: the guardian must not end that one.
-            os.write(self._pipe, b"-%d\n" % pid)
+            with contextlib.suppress(BrokenPipeError):
+                os.write(self._pipe, b"-%d\n" % pid)
 
     def __enter__(self) -> Self:
         return self
@@ -159,7 +182,7 @@ class Processes:
 def free_port() -> int:
     """A TCP port on 127.0.0.1 that nobody listens on. Another process may still take it first."""
     while True:
-        port = random.choice(_PORTS)
+        port = _PORTS[next(_candidates) % len(_PORTS)]
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
@@ -169,14 +192,15 @@ def wait_until_listening(process: Process, port: int, *, timeout: float = 30.0) 
     """Wait until something accepts connections on 127.0.0.1:`port`.
 
     Raises:
-        LocalCloudError: the process ended, or `timeout` seconds passed.
+        PortTaken: the process ended because another one has the port.
+        LocalCloudError: the process ended otherwise, or `timeout` seconds passed.
     """
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         if not process.alive:
-            raise LocalCloudError(
-                f"{process.name} ended at its start: {process.last_words} (see {process.log})."
-            )
+            message = f"{process.name} ended at once: {process.last_words} (see {process.log})."
+            taken = "in use" in process.log.read_text(errors="replace")
+            raise (PortTaken if taken else LocalCloudError)(message)
         with socket.socket() as probe:
             probe.settimeout(1)
             if probe.connect_ex(("127.0.0.1", port)) == 0:

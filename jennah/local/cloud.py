@@ -1,0 +1,303 @@
+"""The local cloud: the whole platform on one machine, and its supervisor.
+
+Both official emulators, the local Batch service, the test issuer, the four functions, each as its own
+functions-framework process, and the tick. Its files are in `.local/` of one folder; its processes end with
+the supervisor, however that ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import http.client
+import os
+import shlex
+import shutil
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Final, Self
+
+from rich.console import Console
+
+from jennah.local.processes import LocalCloudError, PortTaken, Process, Processes, wait_until_listening
+from jennah.local.pubsub import LocalPubsub
+from jennah.local.services import FUNCTIONS, PUSHED_TO, SERVICES, Services
+
+DEFAULT_PORT: Final = 8080
+
+_ATTEMPTS: Final = 3  # at free ports that another process may take first
+_START_SECONDS: Final = 60.0
+_TICK_SECONDS: Final = 1.0
+_WATCH_SECONDS: Final = 0.1
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0  # before a function that died is started again
+_SETTLED_SECONDS: Final = 10.0
+
+
+class LocalCloud:
+    """A local cloud. A context manager: entering returns when everything answers, leaving ends everything.
+
+    A function that dies is started again; one that was ended by `stop` or `kill` stays down until `start`.
+    Anything else that dies takes the cloud with it: the emulators keep their state in memory.
+
+    Args:
+        root: the folder whose `.local/` is used, by one cloud at a time.
+        port: where the API is served, on 127.0.0.1.
+        settings: environment of the functions and of the Batch service, over what the cloud sets itself.
+        report: told in short lines what happens.
+
+    Attributes:
+        env: what `.local/env` holds: where everything is.
+        failure: why the cloud can't go on, in one sentence; None while it can.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        port: int,
+        *,
+        settings: Mapping[str, str] | None = None,
+        report: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.env: dict[str, str] = {}
+        self.failure: str | None = None
+        self._folder = root.resolve() / ".local"
+        self._port = port
+        self._settings = settings or {}
+        self._report = report
+        self._resources = ExitStack()
+        self._processes: Processes
+        self._services: Services
+        self._pubsub: LocalPubsub
+        self._running: dict[str, Process] = {}
+        self._down: dict[str, float] = {}  # when to start again
+        self._pauses: dict[str, float] = {}
+        self._changing = threading.RLock()
+        self._closing = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="watcher", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Start everything.
+
+        Raises:
+            LocalCloudError: the port or the folder is in use, or something is missing or does not start.
+        """
+        _refuse_taken(self._port)
+        with self._resources:
+            self._resources.enter_context(_locked(self._folder))
+            env_file = self._folder / "env"
+            self._resources.callback(env_file.unlink, missing_ok=True)
+            env_file.unlink(missing_ok=True)
+            shutil.rmtree(self._folder / "batch", ignore_errors=True)
+            self._processes = self._resources.enter_context(Processes(self._folder / "logs"))
+            self._start_everything()
+            _write_env(env_file, self.env)
+            self._watcher.start()
+            self._resources = self._resources.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing.set()
+        self._watcher.join()
+        self._resources.close()
+
+    def wait(self) -> str:
+        """Wait until the cloud can't go on, and return why."""
+        self._watcher.join()
+        return self.failure or "The local cloud was closed."
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The process id (and process group id) of each service that runs."""
+        with self._changing:
+            return {name: process.pid for name, process in self._running.items()}
+
+    def start(self, function: str) -> None:
+        """Start a function that was ended, and wait until it answers."""
+        with self._changing:
+            self._down.pop(function, None)
+            process = self._start(function)
+        wait_until_listening(process, self._services.port_of(function))
+
+    def stop(self, function: str) -> None:
+        """End a function with SIGTERM; it stays down."""
+        self._take_down(function).stop()
+
+    def kill(self, function: str) -> None:
+        """End a function, its workers included, with SIGKILL; it stays down."""
+        self._take_down(function).kill()
+
+    def _take_down(self, function: str) -> Process:
+        with self._changing:
+            self._down.pop(function, None)
+            return self._running.pop(function)
+
+    def _start_everything(self) -> None:
+        for attempt in range(1, _ATTEMPTS + 1):
+            self._services = Services(self._folder, self._port, self._settings)
+            try:
+                self._start_on_these_ports()
+            except PortTaken:
+                if attempt == _ATTEMPTS:
+                    raise
+                self._processes.stop()
+            else:
+                return
+
+    def _start_on_these_ports(self) -> None:
+        services = self._services
+        self.env = services.addresses
+        self._running.clear()
+        for name in SERVICES:
+            self._start(name)
+        migration = self._processes.start(
+            "migration", [sys.executable, "-m", "jennah.local.database"], env=services.environment
+        )
+        self._report(f"started {', '.join(SERVICES)}")
+        self._await(("pubsub",))
+        self._pubsub = LocalPubsub(self.env["PUBSUB_EMULATOR_HOST"], self.env["GOOGLE_CLOUD_PROJECT"])
+        for topic, function in PUSHED_TO.items():
+            self._pubsub.create_pushed_topic(topic, f"http://127.0.0.1:{services.port_of(function)}/")
+        self._report(f"made the topics {', '.join(PUSHED_TO)}")
+        self._await(("spanner",))
+        if not migration.wait(_START_SECONDS) or migration.exit_code:
+            raise LocalCloudError(f"The database was not made: {migration.last_words} (see {migration.log}).")
+        self._report("migrated the database")
+        self._await(SERVICES)
+        wait_until_listening(self._running["spanner"], services.spanner_rest_port)
+        _await_answer(self._port, "/health", self._running["submission"])
+
+    def _start(self, name: str) -> Process:
+        command, env = self._services.command_of(name), self._services.environment_of(name)
+        process = self._running[name] = self._processes.start(name, command, env=env)
+        return process
+
+    def _await(self, names: tuple[str, ...]) -> None:
+        for name in names:
+            wait_until_listening(self._running[name], self._services.port_of(name), timeout=_START_SECONDS)
+
+    def _watch(self) -> None:
+        next_tick = time.monotonic()
+        while not self._closing.wait(_WATCH_SECONDS) and self.failure is None:
+            with self._changing:
+                self._mend()
+            if time.monotonic() >= next_tick:
+                next_tick = time.monotonic() + _TICK_SECONDS
+                with suppress(OSError):  # a tick that is lost is followed by another
+                    self._pubsub.publish("ticks", {"v": "1"})
+
+    def _mend(self) -> None:
+        """Start again what has died, after its pause, or give up."""
+        for name, process in list(self._running.items()):
+            if process.alive:
+                continue
+            process.kill()  # what its leader has left behind
+            del self._running[name]
+            if name not in FUNCTIONS:
+                self.failure = (
+                    f"The local cloud ended because {name} did: {process.last_words} ({process.log})."
+                )
+                return
+            settled = process.age > _SETTLED_SECONDS
+            pause = _FIRST_PAUSE if settled else self._pauses.get(name, _FIRST_PAUSE)
+            self._pauses[name] = min(2 * pause, _LONGEST_PAUSE)
+            self._down[name] = time.monotonic() + pause
+            self._report(f"{name} has ended: starting it again")
+        for name in [name for name, due in self._down.items() if time.monotonic() >= due]:
+            del self._down[name]
+            self._start(name)
+
+
+def up(port: int = DEFAULT_PORT, root: Path | None = None) -> int:
+    """Run a local cloud in the foreground until SIGINT, SIGTERM or SIGHUP, and return the exit code.
+
+    When everything answers and `.local/env` is written, standard output gets its only line, which begins with
+    `ready`. All else goes to standard error.
+    """
+    stopping = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        for number in stopping:  # once is enough: what follows must not be interrupted
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in stopping:
+        signal.signal(number, stop)
+    progress = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        with LocalCloud(root or Path.cwd(), port, report=lambda line: progress.print(f"  {line}")) as cloud:
+            url = cloud.env["JENNAH_URL"]
+            sys.stdout.write(f"ready: {url} (addresses in .local/env, logs in .local/logs; Ctrl-C ends it)\n")
+            sys.stdout.flush()
+            failure = cloud.wait()
+    except LocalCloudError as error:
+        failure = str(error)
+    except KeyboardInterrupt:
+        return 0
+    progress.print(failure, markup=False)
+    return 1
+
+
+def _refuse_taken(port: int) -> None:
+    with socket.socket() as probe:
+        # As the server itself will do: what is left of an earlier run's connections is no obstacle.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except (OSError, OverflowError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "no such port"
+            raise LocalCloudError(
+                f"Port {port} can't be used ({reason}): set JENNAH_PORT to a free one, for example 8081."
+            ) from None
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the folder. The kernel gives the lock back however this process ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise LocalCloudError(
+                f"A local cloud already runs in {folder.parent}: end it, or run this one in another clone."
+            ) from None
+        yield
+
+
+def _write_env(path: Path, env: Mapping[str, str]) -> None:
+    """Write `KEY=value` lines that a shell can read too; a reader sees all of them or no file."""
+    unfinished = path.with_suffix(".new")
+    unfinished.write_text("".join(f"{name}={shlex.quote(value)}\n" for name, value in env.items()))
+    unfinished.replace(path)
+
+
+def _await_answer(port: int, path: str, process: Process) -> None:
+    """Wait until a GET is answered by 200."""
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        try:
+            connection.request("GET", path)
+            status = connection.getresponse().status
+            if status == http.HTTPStatus.OK:
+                return
+            problem = f"{path} is answered by {status}"
+        except (OSError, http.client.HTTPException) as error:
+            problem = str(error)
+        finally:
+            connection.close()
+        if not process.alive or time.monotonic() > deadline:
+            raise LocalCloudError(f"{process.name} is not usable ({problem}): see {process.log}.")
+        time.sleep(0.02)
+
+
+if __name__ == "__main__":
+    sys.exit(up(int(os.environ.get("JENNAH_PORT") or DEFAULT_PORT)))
