@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 import pytest
 from google.cloud import spanner
@@ -17,8 +16,7 @@ from google.cloud.spanner_v1.instance import Instance
 
 from jennah.local import emulators
 from jennah.local.processes import LocalCloudError, Processes
-
-SCHEMA = Path(__file__).parent.parent / "schema" / "schema.sql"
+from jennah.operations.sql import schema_directory, split
 
 
 @pytest.fixture(scope="session")
@@ -70,17 +68,11 @@ def empty_database(spanner_instance: Instance) -> Iterator[Database]:
 @pytest.fixture
 def database(spanner_instance: Instance) -> Iterator[Database]:
     """A fresh database made from schema/schema.sql."""
-    yield from _fresh_database(spanner_instance, _statements(SCHEMA.read_text()))
+    yield from _fresh_database(spanner_instance, split((schema_directory() / "schema.sql").read_text()))
 
 
-def _fresh_database(instance: Instance, ddl: tuple[str, ...]) -> Iterator[Database]:
+def _fresh_database(instance: Instance, ddl: Sequence[str]) -> Iterator[Database]:
     database = instance.database(f"test-{uuid.uuid4().hex[:12]}", ddl_statements=ddl)
     database.create().result(30)
     yield database
     database.drop()  # an emulator holds at most 100
-
-
-def _statements(script: str) -> tuple[str, ...]:
-    """Split SQL at semicolons: the emulator wants statements without comments and without their end."""
-    lines = [line for line in script.split("\n") if not line.lstrip().startswith("--")]
-    return tuple(part.strip() for part in "\n".join(lines).split(";") if part.strip())
