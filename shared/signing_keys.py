@@ -153,7 +153,10 @@ def _fetch_object(url: str) -> dict[str, Any]:
         body = response.read(_MAX_DOCUMENT_BYTES + 1)
     if len(body) > _MAX_DOCUMENT_BYTES:
         raise ValueError("its answer is too long")
-    document = json.loads(body)
+    try:
+        document = json.loads(body)
+    except RecursionError:
+        raise ValueError("its answer is nested too deep") from None
     if not isinstance(document, dict):
         raise ValueError("its answer is no JSON object")  # noqa: TRY004 (as bad as no JSON at all)
     return document
