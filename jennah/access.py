@@ -21,7 +21,7 @@ REFUSED, MISUSED, UNREACHABLE = 1, 2, 3
 _DEFAULT_URL = "http://127.0.0.1:8080"
 _DEFAULT_EMAIL = "you@example.com"
 QUICK, PATIENT = 5.0, 60.0
-"""For how many seconds a request is repeated: while somebody waits for its answer; while a job is followed."""
+"""For how many seconds a request is repeated: while somebody waits for it; while a job is followed."""
 
 _NEXT_STEPS = {
     401: "put a fresh ID token into JENNAH_TOKEN",

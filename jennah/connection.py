@@ -117,7 +117,7 @@ class Connection:
             if response.is_success:
                 return parse(body)
             error = body["error"]
-            refusal = ApiError(status, error["code"], error["message"], error.get("details") or ())
+            refusal = ApiError(status, error["status"], error["message"], error.get("details") or ())
         except (KeyError, TypeError, ValueError, AttributeError):
             refusal = ApiError(status, "UNKNOWN", f"{self._url} gave no answer of Jennah's (HTTP {status})")
         raise refusal
