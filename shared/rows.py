@@ -32,7 +32,7 @@ COMMIT_TIMES = frozenset({"created_at", "updated_at", "scheduled_at", "started_a
 class Position:
     """Where a listing stands: after this job, in the order newest first."""
 
-    created_at: datetime
+    created_at: datetime | None
     job_id: str
 
 
@@ -88,9 +88,13 @@ class Reads:
             where.append("Status = @status")
             params["status"], types["status"] = status.value, param_types.STRING
         if after:
-            where.append("(CreatedAt < @created OR (CreatedAt = @created AND JobId > @job))")
-            params |= {"created": after.created_at, "job": after.job_id}
-            types |= {"created": param_types.TIMESTAMP, "job": param_types.STRING}
+            params["job"], types["job"] = after.job_id, param_types.STRING
+            if after.created_at is None:
+                where.append("CreatedAt IS NULL AND JobId > @job")
+            else:
+                earlier = "CreatedAt < @created OR CreatedAt IS NULL"
+                where.append(f"({earlier} OR (CreatedAt = @created AND JobId > @job))")
+                params["created"], types["created"] = after.created_at, param_types.TIMESTAMP
         # Column and index names are constants of this module; every value is a parameter.
         sql = (
             f"SELECT {', '.join(JOB_COLUMNS.values())} FROM Jobs@{{FORCE_INDEX={index}}} "  # noqa: S608

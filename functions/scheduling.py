@@ -1,0 +1,14 @@
+"""Topic `jobs`: a job wants attention."""
+
+import functions_framework
+from flask import Request, Response
+
+from shared import messages, wiring
+
+wiring.start()
+
+
+@functions_framework.http
+def schedule(request: Request) -> Response:
+    """Start the job's current attempt in Batch, or stop what a final job left there."""
+    return wiring.handle_event(request, lambda event: wiring.dispatch().schedule(messages.job_message(event)))

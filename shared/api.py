@@ -1,0 +1,173 @@
+"""The public shapes of the Jobs API: what a request may hold, and how rows are shown."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from shared.errors import InvalidArgument
+from shared.model import Attempt, Job, JobSpec, Transition
+
+MAX_BODY_BYTES = 256 * 1024
+MAX_PAGE_SIZE = 100
+DEFAULT_PAGE_SIZE = 50
+MAX_IDEMPOTENCY_KEY = 255
+
+_RESERVED_ENV = ("JENNAH_", "BATCH_")
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+
+
+def _text(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("must not contain NUL")
+    return value
+
+
+def _image(value: str) -> str:
+    if not value.isprintable() or any(character.isspace() for character in value):
+        raise ValueError("must be an image reference without spaces or control characters")
+    return value
+
+
+def _environment(value: dict[str, str]) -> dict[str, str]:
+    for name in value:
+        if not _ENV_NAME.fullmatch(name):
+            raise ValueError(f"{name[:40]!r} is no name of an environment variable")
+        if name.startswith(_RESERVED_ENV):
+            raise ValueError(f"{name[:40]!r} is reserved: names of ours begin with JENNAH_ or BATCH_")
+    return value
+
+
+Text = Annotated[str, AfterValidator(_text)]
+
+
+class SubmitRequest(BaseModel):
+    """The body of POST /v1/jobs."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    image_uri: Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_image)]
+    commands: Annotated[list[Annotated[Text, Field(max_length=16_384)]], Field(max_length=100)] = []
+    name: Annotated[Text, Field(min_length=1, max_length=100)] | None = None
+    env: Annotated[
+        dict[str, Annotated[Text, Field(max_length=32_768)]],
+        Field(max_length=100),
+        AfterValidator(_environment),
+    ] = {}
+    max_retries: Annotated[int, Field(ge=0, le=10)] = 3
+    timeout_seconds: Annotated[int, Field(ge=1, le=1_209_600)] = 3600
+
+    @classmethod
+    def parse(cls, body: bytes) -> SubmitRequest:
+        """Read a body.
+
+        Raises:
+            InvalidArgument: names the first field that is wrong; all of them stand in its details.
+        """
+        try:
+            return cls.model_validate_json(body)
+        except ValidationError as error:
+            details = [
+                {"field": _path(problem["loc"]), "reason": _sentence(problem)}
+                for problem in error.errors(include_url=False, include_input=False)
+            ]
+            first = details[0]
+            raise InvalidArgument(f"{first['field']}: {first['reason']}", *details) from None
+
+    def spec(self) -> JobSpec:
+        """What is stored beside image, command and retries."""
+        return JobSpec(name=self.name, env=self.env, timeout_seconds=self.timeout_seconds)
+
+    def digest(self) -> str:
+        """Equal for requests that ask for the same, however their JSON is written; SHA-256 in hex."""
+        canonical = json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    path = ""
+    for part in location:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
+    return path or "body"
+
+
+def _sentence(problem: Mapping[str, Any]) -> str:
+    match problem["type"]:
+        case "missing":
+            return "is required"
+        case "extra_forbidden":
+            return "is no field of this request"
+        case _:
+            text: str = problem["msg"]
+            return text.removeprefix("Value error, ")
+
+
+def job_json(job: Job, attempts: list[Attempt] | None = None) -> dict[str, Any]:
+    """A job as the API shows it; with `attempts`, in full."""
+    shown: dict[str, Any] = {
+        "job_id": job.job_id,
+        "tenant_id": job.tenant_id,
+        "name": job.spec.name,
+        "status": job.status,
+        "status_detail": job.status_detail,
+        "image_uri": job.image_uri,
+        "commands": list(job.commands),
+        "env": dict(job.spec.env),
+        "timeout_seconds": job.spec.timeout_seconds,
+        "created_at": _time(job.created_at),
+        "updated_at": _time(job.updated_at),
+        "scheduled_at": _time(job.scheduled_at),
+        "started_at": _time(job.started_at),
+        "completed_at": _time(job.completed_at),
+        "retry_count": job.retry_count,
+        "max_retries": job.max_retries,
+        "attempt": job.attempt,
+        "error_message": job.error_message,
+        "gcp_batch_job_name": job.gcp_batch_job_name,
+        "version": job.version,
+    }
+    if attempts is not None:
+        shown["attempts"] = [attempt_json(attempt) for attempt in attempts]
+    return shown
+
+
+def attempt_json(attempt: Attempt) -> dict[str, Any]:
+    """One attempt of a job."""
+    return {
+        "attempt": attempt.attempt,
+        "gcp_batch_job_name": attempt.gcp_batch_job_name,
+        "batch_uid": attempt.batch_uid,
+        "exit_code": attempt.exit_code,
+        "reason": attempt.reason,
+        "message": attempt.message,
+        "created_at": _time(attempt.created_at),
+        "started_at": _time(attempt.started_at),
+        "finished_at": _time(attempt.finished_at),
+        "last_ignored": attempt.last_ignored,
+    }
+
+
+def transition_json(transition: Transition) -> dict[str, Any]:
+    """One entry of the audit trail."""
+    return {
+        "transition_id": transition.transition_id,
+        "from_status": transition.from_status,
+        "to_status": transition.to_status,
+        "transitioned_at": _time(transition.transitioned_at),
+        "reason": transition.reason,
+        "actor": transition.actor,
+        "attempt": transition.attempt,
+    }
+
+
+def _time(value: datetime | None) -> str | None:
+    """RFC 3339, UTC, microseconds: what Spanner stores."""
+    if value is None:
+        return None
+    return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

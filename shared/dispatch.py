@@ -1,0 +1,176 @@
+"""The platform's use cases: bring a job to Batch, and follow it there.
+
+Each may run twice, late, out of order and beside itself, and may stop between any two lines: what it does
+next depends on the row that it finds, never on what it remembers.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+from shared.batch import BatchState, batch_job, batch_name
+from shared.batch_client import NameTaken, PlatformFault, SpecRefused
+from shared.config import Settings
+from shared.errors import Unavailable
+from shared.events import BatchRef, Failure, Rejected, Started
+from shared.follow import Batch, Follower
+from shared.lifecycle import Decision, NotFound
+from shared.messages import BatchNotification, JobMessage
+from shared.model import Actor, FailureReason, Job, JobStatus
+from shared.rows import Reads
+from shared.transitions import Transitions
+
+_logger = logging.getLogger(__name__)
+
+_WAITING_FOR_PLATFORM = "waiting: the platform cannot create Batch jobs at the moment; its operator was told"
+
+
+# States after which Batch sends nothing more, and the state of a job that each of them means.
+_ENDS = frozenset({BatchState.SUCCEEDED, BatchState.FAILED, BatchState.CANCELLED})
+_END_OF = {
+    JobStatus.COMPLETED: BatchState.SUCCEEDED,
+    JobStatus.FAILED: BatchState.FAILED,
+    JobStatus.CANCELLED: BatchState.CANCELLED,
+}
+
+
+class Dispatch:
+    """Everything that moves a job after its submission, apart from its owner's cancel.
+
+    Args:
+        transitions: the one writer of jobs.
+        reads: committed rows.
+        batch: GCP Batch.
+        follower: what Batch's record means for a job.
+        settings: the deployment's.
+        now: the clock.
+    """
+
+    def __init__(
+        self,
+        *,
+        transitions: Transitions,
+        reads: Reads,
+        batch: Batch,
+        follower: Follower,
+        settings: Settings,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._transitions = transitions
+        self._reads = reads
+        self._batch = batch
+        self._follower = follower
+        self._settings = settings
+        self._timing = settings.timing
+        self._now = now
+
+    def schedule(self, message: JobMessage) -> None:
+        """A job wants attention: start its current attempt in Batch, or stop what a final job left there.
+
+        Raises:
+            Unavailable: try again later.
+        """
+        job = self._reads.job(message.key)
+        if job is None:
+            return
+        if job.status.final:
+            if job.next_check_at is not None:
+                self._follower.settle(job)
+        elif job.status is JobStatus.PENDING and job.attempt == message.attempt and self._follower.due(job):
+            self._start(job)
+
+    def _start(self, job: Job) -> None:
+        name = batch_name(job)
+        try:
+            record = self._batch.create(name, batch_job(job, self._settings))
+        except NameTaken:
+            found = self._batch.get(name)
+            if found is None:
+                raise Unavailable("Batch has the job and has it not; ask again") from None
+            record = found
+        except SpecRefused as error:
+            found = self._batch.get(name)
+            if found is None:
+                self._reject(job, Failure(FailureReason.REJECTED, f"Batch refused the job: {error}"))
+                return
+            record = found
+        except PlatformFault as error:
+            self._platform_fault(job, error)
+            return
+        if not self._follower.ours(job, record):
+            _logger.error("a foreign Batch job holds our name", extra={"job": job.job_id, "batch": name})
+            self._reject(job, Failure(FailureReason.NAME_TAKEN, "a foreign Batch job holds this job's name"))
+            return
+        decision = self._follower.follow(job, record, Actor.SCHEDULER)
+        if decision is not None and not record.state.final and _abandoned(job, decision):
+            self._batch.cancel(name)
+
+    def _reject(self, job: Job, failure: Failure) -> None:
+        event = Rejected(attempt=job.attempt, failure=failure)
+        self._transitions.apply(job.key, event, Actor.SCHEDULER, known=job)
+
+    def _platform_fault(self, job: Job, error: PlatformFault) -> None:
+        _logger.error("platform fault: Batch refuses to create jobs: %s", error, extra={"job": job.job_id})
+        if self._follower.age(job) > self._timing.pending_max_age:
+            self._reject(job, Failure(FailureReason.PLATFORM_FAULT, "the platform could not run the job"))
+        else:
+            later = self._now() + self._follower.spacing(job)
+            self._transitions.touch(job, next_check_at=later, status_detail=_WAITING_FOR_PLATFORM)
+
+    def notify(self, notification: BatchNotification) -> None:
+        """Batch, or somebody who may publish to its topic, says that a job entered a state.
+
+        Raises:
+            Unavailable: try again later.
+        """
+        job = self._reads.job(notification.key)
+        ignored = self._ignored(job, notification)
+        if job is None or ignored is not None:
+            _logger.info(
+                "notification ignored: %s", ignored or "no such job", extra={"job": notification.key.job_id}
+            )
+            return
+        if job.status.final:
+            if notification.state in _ENDS and notification.state != _END_OF.get(job.status):
+                late = f"{notification.state} came after {job.status}"
+                self._transitions.touch(job, next_check_at=job.next_check_at, last_ignored=late)
+        elif notification.state == BatchState.RUNNING and job.batch_uid is not None:
+            batch = BatchRef(batch_name(job), notification.uid)
+            started = Started(attempt=notification.attempt, batch=batch, confirmed=False)
+            self._transitions.apply(job.key, started, Actor.BATCH, known=job)
+        elif notification.state in _ENDS or notification.state == BatchState.RUNNING:
+            self._confirm(job, notification)
+
+    def _ignored(self, job: Job | None, notification: BatchNotification) -> str | None:
+        if job is None:
+            return None
+        if notification.attempt != job.attempt:
+            return f"attempt {notification.attempt} is not the current one"
+        if job.batch_uid is not None and notification.uid != job.batch_uid:
+            return "it is about another Batch job of the same name"
+        return None
+
+    def _confirm(self, job: Job, notification: BatchNotification) -> None:
+        record = self._batch.get(batch_name(job))
+        current = job
+        if record is not None:
+            if record.ref.uid != notification.uid or not self._follower.ours(job, record):
+                _logger.info("notification ignored: Batch knows another uid", extra={"job": job.job_id})
+                return
+            decision = self._follower.follow(job, record, Actor.BATCH)
+            if isinstance(decision, NotFound):
+                return
+            current = job if decision is None else decision.job
+        if notification.state in _ENDS and not current.status.final and current.attempt == job.attempt:
+            # Batch's own record is behind its notification: look again soon.
+            soon = self._now() + self._timing.unconfirmed_check
+            self._transitions.touch(current, next_check_at=soon)
+
+
+def _abandoned(job: Job, decision: Decision) -> bool:
+    """Whether the job was cancelled, deleted or retried while CreateJob was under way."""
+    if isinstance(decision, NotFound):
+        return True
+    return decision.job.status.final or decision.job.attempt != job.attempt

@@ -1,0 +1,40 @@
+"""Publishing to topic `jobs`."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import TimeoutError as FutureTimeoutError
+
+from google.api_core.exceptions import GoogleAPICallError, RetryError
+from google.cloud import pubsub_v1  # type: ignore[attr-defined]  # the package has no stubs
+
+from shared.messages import JobMessage
+
+_logger = logging.getLogger(__name__)
+_TIMEOUT = 5.0
+
+
+class JobPublisher:
+    """Tells the scheduling function that a job wants attention.
+
+    A message that is lost costs time only: the job's check time is in the database, and reconciliation
+    publishes again. So a failure is logged and reported, never raised.
+    """
+
+    def __init__(self, topic: str) -> None:
+        # One message at a time: waiting for a batch to fill would cost each job more than it saves.
+        self._client = pubsub_v1.PublisherClient(batch_settings=pubsub_v1.types.BatchSettings(max_messages=1))
+        self._topic = topic
+
+    def publish(self, message: JobMessage) -> bool:
+        """Publish and wait for the answer. True if the message is in the topic for sure."""
+        try:
+            self._client.publish(self._topic, message.encode()).result(timeout=_TIMEOUT)
+        except (GoogleAPICallError, RetryError, FutureTimeoutError) as error:
+            _logger.warning(
+                "job message not published, reconciliation will: %s",
+                type(error).__name__,
+                extra={"job": message.key.job_id},
+            )
+            return False
+        return True

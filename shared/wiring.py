@@ -1,0 +1,190 @@
+"""Puts the pieces together, once per process and only when first needed: importing this connects to nothing.
+
+What one function never uses is not imported for it: its instances start faster and stay smaller.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import cache, wraps
+from threading import RLock
+from typing import TYPE_CHECKING, TypeVar
+
+from flask import Request, Response
+from google.cloud.spanner_v1.database import Database
+
+from shared import telemetry
+from shared.config import Settings
+from shared.errors import JennahError, MalformedEvent, SettingsError
+from shared.rows import Reads
+from shared.transitions import Transitions
+
+if TYPE_CHECKING:
+    from cloudevents.http import CloudEvent
+
+    from shared.dispatch import Dispatch
+    from shared.follow import Batch, Follower
+    from shared.http import Api
+    from shared.publisher import JobPublisher
+    from shared.reconcile import Reconciliation
+
+
+_T = TypeVar("_T")
+_making = RLock()
+
+
+def _once(make: Callable[[], _T]) -> Callable[[], _T]:
+    """Like functools.cache, but threads that arrive together wait for one to make it."""
+    cached = cache(make)
+
+    @wraps(make)
+    def get() -> _T:
+        with _making:
+            return cached()
+
+    return get
+
+
+@_once
+def settings() -> Settings:
+    """The settings of this process."""
+    telemetry.configure()
+    return Settings.from_env(os.environ)
+
+
+def start() -> None:
+    """Refuse to start with wrong settings: one sentence on standard error, exit code 1."""
+    try:
+        settings()
+    except SettingsError as error:
+        raise SystemExit(str(error)) from None
+
+
+@_once
+def database() -> Database:
+    """The Spanner database."""
+    from google.cloud import spanner  # noqa: PLC0415 - see the module's docstring
+
+    chosen = settings()
+    if chosen.spanner_emulator_host:
+        # The emulator (1.5.28) breaks concurrent read-write transactions on multiplexed sessions.
+        os.environ.setdefault("GOOGLE_CLOUD_SPANNER_MULTIPLEXED_SESSIONS_FOR_RW", "false")
+    client = spanner.Client(project=chosen.project, disable_builtin_metrics=True)
+    return client.instance(chosen.spanner_instance).database(chosen.spanner_database)
+
+
+@_once
+def api() -> Api:
+    """The HTTP API."""
+    from shared.http import Api  # noqa: PLC0415
+    from shared.identity import TokenVerifier  # noqa: PLC0415
+    from shared.jobs import Jobs  # noqa: PLC0415
+    from shared.tenants import Tenants  # noqa: PLC0415
+
+    chosen = settings()
+    jobs = Jobs(
+        transitions=_transitions(),
+        reads=Reads(database()),
+        publish=_publisher().publish,
+        batch_parent=chosen.batch_parent,
+        now=_now,
+    )
+    tenants = Tenants(database(), chosen.admission)
+    return Api(jobs=jobs, tenants=tenants, verifier=TokenVerifier(chosen.issuers))
+
+
+@_once
+def dispatch() -> Dispatch:
+    """Scheduling and notification."""
+    from shared.dispatch import Dispatch  # noqa: PLC0415
+
+    return Dispatch(
+        transitions=_transitions(),
+        reads=Reads(database()),
+        batch=_batch(),
+        follower=_follower(),
+        settings=settings(),
+        now=_now,
+    )
+
+
+@_once
+def reconciliation() -> Reconciliation:
+    """Reconciliation."""
+    from shared.reconcile import Reconciliation  # noqa: PLC0415
+
+    return Reconciliation(
+        transitions=_transitions(),
+        reads=Reads(database()),
+        batch=_batch(),
+        follower=_follower(),
+        publish=_publisher().publish,
+        timing=settings().timing,
+        now=_now,
+    )
+
+
+def handle_event(request: Request, use: Callable[[CloudEvent], object]) -> Response:
+    """Decode a pushed event, use it, and answer: 204 once its effect is committed.
+
+    Any other answer makes Pub/Sub deliver again, and in the end keep the event in the dead-letter topic:
+    400 for one that nothing can repair, 503 for one that may succeed later.
+    """
+    from shared.http import error_response  # noqa: PLC0415
+    from shared.messages import decode  # noqa: PLC0415
+
+    try:
+        use(decode(dict(request.headers), request.get_data()))
+    except JennahError as error:
+        _log_refusal(error)
+        return error_response(error)
+    return Response(status=204)
+
+
+def _log_refusal(error: JennahError) -> None:
+    import logging  # noqa: PLC0415
+
+    level = logging.ERROR if isinstance(error, MalformedEvent) else logging.WARNING
+    logging.getLogger(__name__).log(level, "event not acknowledged: %s", error.message)
+
+
+@_once
+def _transitions() -> Transitions:
+    return Transitions(database(), timing=settings().timing, now=_now)
+
+
+@_once
+def _batch() -> Batch:
+    from shared.batch_client import BatchClient  # noqa: PLC0415
+
+    chosen = settings()
+    return BatchClient(
+        emulator_host=chosen.batch_emulator_host, create_deadline=chosen.timing.create_deadline
+    )
+
+
+@_once
+def _publisher() -> JobPublisher:
+    from shared.publisher import JobPublisher  # noqa: PLC0415
+
+    chosen = settings()
+    return JobPublisher(f"projects/{chosen.project}/topics/{chosen.jobs_topic}")
+
+
+@_once
+def _follower() -> Follower:
+    from shared.follow import Follower  # noqa: PLC0415
+
+    return Follower(
+        transitions=_transitions(),
+        batch=_batch(),
+        publish=_publisher().publish,
+        settings=settings(),
+        now=_now,
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
