@@ -31,6 +31,9 @@ _PORTS = range(20_000, 32_768)
 # share it, by SO_REUSEPORT): each looks from a place of its own, and never twice at one port.
 _candidates = itertools.count(os.getpid() * 61)
 
+# In their logs; the Pub/Sub emulator says it and then stays, deaf.
+_TAKEN = ("address already in use", "connection in use")
+
 
 class LocalCloudError(Exception):
     """The local cloud can't go on. The message is one sentence with the remedy, for whoever started it."""
@@ -192,15 +195,16 @@ def wait_until_listening(process: Process, port: int, *, timeout: float = 30.0) 
     """Wait until something accepts connections on 127.0.0.1:`port`.
 
     Raises:
-        PortTaken: the process ended because another one has the port.
-        LocalCloudError: the process ended otherwise, or `timeout` seconds passed.
+        PortTaken: the process says so in its log.
+        LocalCloudError: it ended for another reason, or `timeout` seconds passed.
     """
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
-        if not process.alive:
-            message = f"{process.name} ended at once: {process.last_words} (see {process.log})."
-            taken = "in use" in process.log.read_text(errors="replace")
-            raise (PortTaken if taken else LocalCloudError)(message)
+        alive = process.alive
+        if any(words in process.log.read_text(errors="replace").lower() for words in _TAKEN):
+            raise PortTaken(f"{process.name} found its port {port} taken: start it again.")
+        if not alive:
+            raise LocalCloudError(f"{process.name} ended at once: {process.last_words} (see {process.log}).")
         with socket.socket() as probe:
             probe.settimeout(1)
             if probe.connect_ex(("127.0.0.1", port)) == 0:
