@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import signal
 import sys
 import time
@@ -247,10 +246,12 @@ def main(arguments: list[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         key = SigningKey.kept_in(options.directory)
+    except (OSError, ValueError) as error:
+        sys.exit(f"The test issuer's key in {options.directory} is of no use ({error}): delete that folder.")
+    try:
         server = LocalIssuer(options.port, key)
-    except (OSError, OverflowError, ValueError) as error:
-        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-        sys.exit(f"The test issuer can't serve on port {options.port} from {options.directory}: {reason}.")
+    except (OSError, OverflowError) as error:
+        sys.exit(f"The test issuer can't listen on port {options.port} ({error}): choose another by --port.")
     with server:
         try:
             server.serve_forever(poll_interval=0.1)

@@ -1,0 +1,341 @@
+"""One identity is one tenant, however its first requests race, and whatever the network does to a commit."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import pytest
+from google.cloud import spanner
+from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, JsonObject, KeySet
+from google.cloud.spanner_v1.database import Database
+from google.cloud.spanner_v1.instance import Instance
+
+from shared.config import Admission
+from shared.errors import PermissionDenied, Unavailable
+from shared.identity import Identity
+from shared.tenants import CACHE_SECONDS, Tenants
+
+ANN = Identity("local", "ann", "ann@example.com", email_verified=True)
+EVERYONE, NOBODY = Admission(everyone=True), Admission()
+
+
+def rows(database: Database, *columns: str) -> list[list[object]]:
+    with database.snapshot() as snapshot:
+        return list(snapshot.read("Tenants", columns or ("TenantId",), KeySet(all_=True)))
+
+
+def insert(database: Database, tenant_id: str, **columns: object) -> None:
+    values = {"TenantId": tenant_id, "OAuthProvider": "local", "OAuthUserId": "ann", **columns}
+    with database.batch() as batch:
+        batch.insert_or_update("Tenants", list(values), [list(values.values())])
+
+
+def test_the_first_submission_makes_the_tenant(database: Database) -> None:
+    tenants = Tenants(database, EVERYONE)
+    tenant = tenants.resolve_or_create(ANN)
+    stored = rows(
+        database, "TenantId", "UserEmail", "OAuthProvider", "OAuthUserId", "JobServiceAccount", "Limits"
+    )
+    assert stored == [[tenant.tenant_id, "ann@example.com", "local", "ann", None, None]]
+    [(created_at, updated_at)] = rows(database, "CreatedAt", "UpdatedAt")
+    assert created_at == updated_at is not None
+    assert str(uuid.UUID(tenant.tenant_id)) == tenant.tenant_id
+    for same in (tenants, Tenants(database, EVERYONE)):  # from the cache, and from the database
+        assert same.resolve_or_create(ANN) == same.resolve(ANN) == tenant
+
+
+def test_a_read_never_makes_one(database: Database) -> None:
+    assert Tenants(database, EVERYONE).resolve(ANN) is None
+    with pytest.raises(PermissionDenied):
+        Tenants(database, NOBODY).resolve(ANN)
+    assert rows(database) == []
+
+
+def test_who_is_not_admitted_makes_none(database: Database) -> None:
+    with pytest.raises(PermissionDenied):
+        Tenants(database, NOBODY).resolve_or_create(ANN)
+    assert rows(database) == []
+
+
+def test_identities_are_told_apart_by_provider_and_subject(database: Database) -> None:
+    tenants = Tenants(database, EVERYONE)
+    others = [Identity("other", "ann"), Identity("local", "Ann"), Identity("local", "bob", ANN.email)]
+    ids = {tenants.resolve_or_create(identity).tenant_id for identity in (ANN, *others)}
+    assert len(ids) == len(rows(database)) == 4
+
+
+def test_an_unverified_address_is_not_kept(database: Database) -> None:
+    tenant = Tenants(database, EVERYONE).resolve_or_create(Identity("local", "bob", "bob@example.com"))
+    assert tenant.email is None
+    assert rows(database, "UserEmail") == [[None]]
+
+
+def test_a_changed_address_stays_the_same_tenant(database: Database) -> None:
+    tenant = Tenants(database, EVERYONE).resolve_or_create(ANN)
+    moved = Identity("local", "ann", "ann@new.example.com", email_verified=True)
+    assert Tenants(database, EVERYONE).resolve_or_create(moved) == tenant
+
+
+def test_a_tenant_made_by_the_operator_needs_no_admission(database: Database) -> None:
+    account = "jobs@jennah-test.iam.gserviceaccount.com"
+    insert(database, "by-hand", JobServiceAccount=account, Limits=JsonObject({"open_jobs": 5}))
+    tenants = Tenants(database, NOBODY)
+    tenant = tenants.resolve_or_create(ANN)
+    assert tenants.resolve(ANN) == tenant
+    assert (tenant.tenant_id, tenant.job_service_account) == ("by-hand", account)
+    assert tenant.limits == {"open_jobs": 5}
+
+
+def test_a_tenant_being_deleted_may_read_and_not_submit(database: Database) -> None:
+    insert(database, "leaving", DeletedAt=COMMIT_TIMESTAMP)
+    tenants = Tenants(database, EVERYONE)
+    tenant = tenants.resolve(ANN)
+    assert tenant is not None
+    assert tenant.deleted_at is not None
+    for _ in range(2):
+        with pytest.raises(PermissionDenied, match="being deleted"):
+            tenants.resolve_or_create(ANN)
+
+
+def test_a_deletion_elsewhere_is_noticed_in_time(database: Database) -> None:
+    now = 0.0
+    tenants = Tenants(database, EVERYONE, clock=lambda: now)
+    tenant_id = tenants.resolve_or_create(ANN).tenant_id
+    insert(database, tenant_id, DeletedAt=COMMIT_TIMESTAMP)
+    now = CACHE_SECONDS - 1
+    tenants.resolve_or_create(ANN)  # a use does not prolong it
+    now = CACHE_SECONDS
+    with pytest.raises(PermissionDenied, match="being deleted"):
+        tenants.resolve_or_create(ANN)
+
+
+def test_a_tenant_that_is_gone_may_begin_anew(database: Database) -> None:
+    tenants = Tenants(database, EVERYONE)
+    first = tenants.resolve_or_create(ANN)
+    with database.batch() as batch:
+        batch.delete("Tenants", KeySet(all_=True))
+    assert tenants.resolve_or_create(ANN) == first
+    tenants.forget(ANN)
+    assert tenants.resolve_or_create(ANN).tenant_id != first.tenant_id
+
+
+RACER = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from google.cloud import spanner
+from shared.config import Admission
+from shared.identity import Identity
+from shared.tenants import Tenants
+instance, database, threads = sys.argv[1:]
+tenants = Tenants(
+    spanner.Client(project="jennah-test").instance(instance).database(database), Admission(everyone=True)
+)
+tenants.resolve(Identity("local", "somebody"))
+print("ready", flush=True)
+sys.stdin.readline()
+with ThreadPoolExecutor(int(threads)) as pool:
+    for tenant in pool.map(tenants.resolve_or_create, [Identity("local", "ann")] * int(threads)):
+        print(tenant.tenant_id)
+"""
+
+
+def test_fifty_first_submissions_in_threads_make_one_tenant(database: Database) -> None:
+    tenants = Tenants(database, EVERYONE)
+    together = threading.Barrier(50)
+
+    def submit(_: int) -> str:
+        together.wait(30)
+        return tenants.resolve_or_create(ANN).tenant_id
+
+    with ThreadPoolExecutor(50) as pool:
+        ids = set(pool.map(submit, range(50)))
+    assert [[tenant_id] for tenant_id in ids] == rows(database)
+
+
+def test_fifty_first_submissions_in_processes_make_one_tenant(
+    database: Database, spanner_instance: Instance
+) -> None:
+    command = [sys.executable, "-c", RACER, spanner_instance.instance_id, database.database_id, "25"]
+    racers = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    try:
+        for racer in racers:
+            assert racer.stdout is not None
+            assert racer.stdout.readline() == "ready\n"
+        outputs = ThreadPoolExecutor(2).map(lambda racer: racer.communicate("go\n", 60)[0], racers)
+        ids = [line for output in outputs for line in output.split()]
+    finally:
+        for racer in racers:
+            racer.kill()
+            racer.wait()
+    assert len(ids) == 50
+    assert [[tenant_id] for tenant_id in set(ids)] == rows(database)
+
+
+# ---- on the wire -------------------------------------------------------------------------------------------
+
+Answers = Iterator[bytes]
+Forward = Callable[[], Answers]
+
+
+class Wire(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc brings no types
+    """A gRPC proxy before the emulator: counts the calls of data, and does to commits what a test says."""
+
+    def __init__(self, target: str) -> None:
+        self.calls: list[str] = []
+        self.on_commit: Callable[[Forward], Answers] = lambda forward: forward()
+        self._channel = grpc.insecure_channel(target)
+        self._server = grpc.server(futures.ThreadPoolExecutor(16), handlers=[self])
+        self.host = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self._server.start()
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        method = handler_call_details.method
+        name = method.rpartition("/")[2]
+        call = self._channel.unary_stream(method)
+
+        def handle(request: bytes, context: grpc.ServicerContext) -> Answers:
+            metadata = context.invocation_metadata()
+
+            def forward() -> Answers:
+                return iter(call(request, metadata=metadata, timeout=30))
+
+            if "Session" not in name:
+                self.calls.append(name)
+            try:
+                yield from self.on_commit(forward) if name == "Commit" else forward()
+            except grpc.RpcError as error:
+                context.abort(error.code(), error.details())
+            except TimeoutError:
+                context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "as the test wanted")
+
+        return grpc.unary_stream_rpc_method_handler(handle)
+
+    def close(self) -> None:
+        self._server.stop(None).wait()
+        self._channel.close()
+
+
+@pytest.fixture
+def wire(spanner_host: str) -> Iterator[Wire]:
+    proxy = Wire(spanner_host)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def wired(
+    database: Database, spanner_instance: Instance, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> Database:
+    """The same database, reached through the wire, with its session made."""
+    monkeypatch.setenv("SPANNER_EMULATOR_HOST", wire.host)
+    instance = spanner.Client(project="jennah-test").instance(spanner_instance.instance_id)
+    through = instance.database(database.database_id)
+    assert rows(through) == []
+    wire.calls.clear()
+    return through
+
+
+def test_what_it_costs(wire: Wire, wired: Database) -> None:
+    tenants = Tenants(wired, EVERYONE)
+    tenants.resolve(ANN)
+    assert take(wire.calls) == ["StreamingRead"]  # nothing there
+    tenants.resolve_or_create(ANN)
+    assert take(wire.calls) == ["StreamingRead", "Commit"]  # made
+    tenants.resolve_or_create(ANN)
+    tenants.resolve(ANN)
+    assert take(wire.calls) == []  # warm
+    Tenants(wired, EVERYONE).resolve_or_create(ANN)
+    assert take(wire.calls) == ["StreamingRead", "StreamingRead"]  # cold: by the index, then by the key
+
+
+def take(calls: list[str]) -> list[str]:
+    taken = calls.copy()
+    calls.clear()
+    return taken
+
+
+def applied_and_answer_lost(forward: Forward) -> Answers:
+    list(forward())
+    raise TimeoutError
+
+
+def never_arrived(_: Forward) -> Answers:
+    raise TimeoutError
+
+
+@pytest.mark.parametrize("fault", [applied_and_answer_lost, never_arrived])
+@pytest.mark.parametrize("times", [1, 3])
+def test_an_unknown_outcome_is_settled(
+    database: Database, wire: Wire, wired: Database, fault: Callable[[Forward], Answers], times: int
+) -> None:
+    left = times
+
+    def on_commit(forward: Forward) -> Answers:
+        nonlocal left
+        left -= 1
+        return fault(forward) if left >= 0 else forward()
+
+    wire.on_commit = on_commit
+    tenant = Tenants(wired, EVERYONE).resolve_or_create(ANN)
+    assert rows(database) == [[tenant.tenant_id]]
+    assert wire.calls.count("Commit") >= 2
+
+
+def test_a_commit_that_is_applied_late_makes_no_second_tenant(
+    database: Database, wire: Wire, wired: Database
+) -> None:
+    held: list[Forward] = []
+
+    def on_commit(forward: Forward) -> Answers:
+        if not held:
+            held.append(forward)
+            raise TimeoutError
+        return forward()
+
+    wire.on_commit = on_commit
+    tenant = Tenants(wired, EVERYONE).resolve_or_create(ANN)
+    with pytest.raises(grpc.RpcError) as collision:
+        list(held[0]())
+    assert collision.value.code() is grpc.StatusCode.ALREADY_EXISTS
+    assert rows(database) == [[tenant.tenant_id]]
+
+
+def test_a_lost_answer_and_another_winner(database: Database, wire: Wire, wired: Database) -> None:
+    winner: list[str] = []
+
+    def on_commit(forward: Forward) -> Answers:
+        if not winner:
+            winner.append(Tenants(database, EVERYONE).resolve_or_create(ANN).tenant_id)
+            raise TimeoutError
+        return forward()
+
+    wire.on_commit = on_commit
+    assert Tenants(wired, EVERYONE).resolve_or_create(ANN).tenant_id == winner[0]
+    assert rows(database) == [winner]
+
+
+def test_a_winner_that_vanishes_is_not_guessed(database: Database, wire: Wire, wired: Database) -> None:
+    def on_commit(forward: Forward) -> Answers:
+        insert(database, "winner")
+        try:
+            yield from forward()
+        finally:
+            with database.batch() as batch:
+                batch.delete("Tenants", KeySet(all_=True))
+
+    wire.on_commit = on_commit
+    tenants = Tenants(wired, EVERYONE)
+    with pytest.raises(Unavailable):
+        tenants.resolve_or_create(ANN)
+    wire.on_commit = lambda forward: forward()
+    assert rows(database) == []
+    assert [[tenants.resolve_or_create(ANN).tenant_id]] == rows(database)
