@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import urllib.error
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -137,8 +138,8 @@ def _local_cloud() -> Mapping[str, str]:
     for folder in (Path.cwd(), *Path.cwd().parents):
         file = folder / ".local" / "env"
         if file.is_file():
-            lines = file.read_text().splitlines()
-            settings = dict(line.split("=", 1) for line in lines if "=" in line)
+            words = shlex.split(file.read_text())
+            settings = dict(word.split("=", 1) for word in words if "=" in word)
             # Nobody else's file of that name may send a token off this machine.
             return settings if is_loopback(settings.get("JENNAH_URL", "")) else {}
     return {}

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from jennah.client import Client, Job
 
 _PAGE_SIZE = 100
+_LOCAL, _OPERATORS = "The local cloud", "For operators"
 
 app = typer.Typer(
     name="jennah",
@@ -59,7 +60,7 @@ def main() -> NoReturn:
     sys.exit(result if isinstance(result, int) else 0)
 
 
-@app.command()
+@app.command(rich_help_panel=_LOCAL)
 def token(
     email: Annotated[str, typer.Option("--email", envvar="JENNAH_EMAIL", help="Who the token is for.")],
 ) -> None:
@@ -198,6 +199,53 @@ def version() -> None:
     from importlib import metadata
 
     typer.echo(f"jennah {metadata.version('jennah')}")
+
+
+@app.command(rich_help_panel=_LOCAL)
+def up(
+    port: Annotated[
+        int, typer.Option(envvar="JENNAH_PORT", min=1, max=65_535, help="Where the API is served.")
+    ] = 8080,
+) -> None:
+    """Run the whole platform on this machine, until Ctrl-C."""
+    from jennah.local.cloud import up as run
+
+    raise typer.Exit(run(port))
+
+
+@app.command(rich_help_panel=_LOCAL)
+def demo() -> None:
+    """Start a local cloud, run real jobs through their whole life, and check what must hold."""
+    from jennah.local.demo import run
+
+    raise typer.Exit(run(sys.stdout))
+
+
+@app.command(rich_help_panel=_OPERATORS)
+def migrate(
+    *,
+    create: Annotated[bool, typer.Option("--create", help="Make the database if there is none.")] = False,
+    resume_pending: Annotated[
+        bool,
+        typer.Option("--resume-pending", help="Run the PENDING jobs of before, instead of failing them."),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, change nothing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Bring the database to the schema of this release, and adopt one that was made by hand."""
+    from jennah.operations import commands
+
+    commands.migrate(create=create, resume_pending=resume_pending, dry_run=dry_run, as_json=as_json)
+
+
+@app.command(rich_help_panel=_OPERATORS)
+def check_schema(*, as_json: AsJson = False) -> None:
+    """Compare the database with the schema of this release; exit 1 if they differ."""
+    from jennah.operations import commands
+
+    commands.check_schema(as_json=as_json)
 
 
 def _follow(client: Client, job_id: str, stream: TextIO) -> Job:
