@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from google.cloud.spanner_v1.database import Database
 
@@ -151,12 +152,13 @@ class Difference:
 
 def describe(database: Database) -> Description:
     """Read the schema of the database's unnamed schema, its own tables only."""
-    with database.snapshot(multi_use=True) as snapshot:
-        tables = list(snapshot.execute_sql(_TABLES))
-        columns = list(snapshot.execute_sql(_COLUMNS))
-        checks = list(snapshot.execute_sql(_CHECKS))
-        indexes = list(snapshot.execute_sql(_INDEXES))
-        index_columns = list(snapshot.execute_sql(_INDEX_COLUMNS))
+    # Each read has a later state than the one before. What holds others is read first, so that an object made
+    # meanwhile is seen whole or not at all.
+    tables = query(database, _TABLES)
+    indexes = query(database, _INDEXES)
+    columns = query(database, _COLUMNS)
+    checks = query(database, _CHECKS)
+    index_columns = query(database, _INDEX_COLUMNS)
 
     def of_index(table: str, index: str, *, keys: bool) -> Iterator[tuple[str, str]]:
         for table_name, index_name, column, position, ordering in index_columns:
@@ -189,6 +191,12 @@ def describe(database: Database) -> Description:
             for table, name, unique, null_filtered in indexes
         },
     )
+
+
+def query(database: Database, sql: str) -> list[list[Any]]:
+    """Read the rows of one strong query."""
+    with database.snapshot() as snapshot:
+        return list(snapshot.execute_sql(sql))
 
 
 def read_expected(directory: Path) -> Description:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
@@ -63,8 +64,9 @@ class Migrated:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be done. `recorded` is what exists already and only lacks its record."""
+    """What was found, and what is to be done. `recorded` is what exists and only lacks its record."""
 
+    found: Description
     recorded: tuple[Migration, ...]
     pending: tuple[Migration, ...]
     report: preflight.Report
@@ -85,9 +87,9 @@ def plan(database: Database, directory: Path, *, resume_pending: bool = False) -
     pending = tuple(m for m in migrations if m.version not in records and m not in there)
     statements = [statement for migration in pending for statement in migration.statements]
     if not pending or not found.tables.keys() & expected.tables.keys() - {_RECORDS}:
-        return Plan(tuple(there), pending, preflight.Report((), (), ()))
+        return Plan(found, tuple(there), pending, preflight.Report((), (), ()))
     report = preflight.inspect(database, expected, found, statements, resume_pending=resume_pending)
-    return Plan(tuple(there), pending, report)
+    return Plan(found, tuple(there), pending, report)
 
 
 def migrate(
@@ -113,19 +115,19 @@ def migrate(
     todo = plan(database, directory, resume_pending=resume_pending)
     if todo.report.problems:
         raise PreflightFailed(todo.report)
-    in_use = "Jobs" in describe(database).tables
-    _converge(database, lambda found: _missing(found, [_records_table(directory)]), progress)
+    runner = _Runner(database, todo.found, progress)
+    runner.run([_records_table(directory)])
     for migration in todo.recorded:
         _record(database, migration)
-    statements = [statement for migration in todo.pending for statement in migration.statements]
     if todo.pending:
-        _converge(database, lambda found: list(preflight.mends(expected, found, statements)), progress)
+        coming = [statement for migration in todo.pending for statement in migration.statements]
+        runner.mend(lambda found: list(preflight.mends(expected, found, coming)))
     for migration in todo.pending:
         progress(f"applying {migration.version:04} {migration.name}")
-        _apply(database, migration, progress)
+        runner.run(migration.statements)
         _record(database, migration)
     adopted = Adopted()
-    if in_use:
+    if "Jobs" in todo.found.tables:
         adopted = adopt(database, batch_parent=batch_parent, resume_pending=resume_pending, progress=progress)
     _verify_result(database, expected)
     return Migrated(
@@ -182,55 +184,70 @@ def _already_there(found: Description, migrations: Sequence[Migration]) -> list[
     return there
 
 
-def _apply(database: Database, migration: Migration, progress: Progress) -> None:
-    """Run a migration's statements in order; neighbouring DDL goes to Spanner as one schema change."""
-    for is_ddl, run in groupby(migration.statements, key=lambda statement: statement.effect is not None):
-        statements = list(run)
-        if is_ddl:
-            _converge(database, lambda found: _missing(found, statements), progress)  # noqa: B023 - called at once
-        else:
-            for statement in statements:
-                rows = database.execute_partitioned_dml(statement.sql)
-                progress(f"changed at least {rows} rows")
+class _Runner:
+    """Runs statements against one database, and remembers what it last saw there.
 
-
-def _missing(found: Description, statements: Sequence[Statement]) -> list[str]:
-    return [s.sql for s in statements if s.effect is not None and not found.has(s.effect)]
-
-
-def _converge(database: Database, remaining: Callable[[Description], list[str]], progress: Progress) -> None:
-    """Ask for the DDL that remains until none does, whoever else works at the same schema.
-
-    Raises:
-        SchemaError: Spanner refuses a statement, and nobody else's change explains it.
+    What it saw may be old: then Spanner refuses what somebody else made meanwhile, and it looks again.
     """
-    deadline = time.monotonic() + _CONTENTION_SECONDS
-    todo = remaining(describe(database))
-    while todo:
-        try:
-            _update_ddl(database, todo, progress)
-        except GoogleAPICallError as error:
-            refused, error_text = todo, error.message
-        else:
-            refused, error_text = [], ""
-        todo = remaining(describe(database))
-        if todo and todo == refused:
-            # Spanner's emulator refuses a schema change while another change or a transaction is under way.
-            if "concurrent" not in error_text or time.monotonic() > deadline:
-                raise SchemaError(f"Spanner refused a schema change ({error_text}): {todo[0]}")
-            time.sleep(random.uniform(0, 0.2))  # noqa: S311 - jitter, no secret
+
+    def __init__(self, database: Database, found: Description, progress: Progress) -> None:
+        self._database = database
+        self._found = found
+        self._progress = progress
+
+    def run(self, statements: Iterable[Statement]) -> None:
+        """Run statements in order; neighbouring DDL goes to Spanner as one schema change."""
+        for is_ddl, neighbours in groupby(statements, key=lambda statement: statement.effect is not None):
+            if is_ddl:
+                self.converge(partial(_missing, list(neighbours)))
+                continue
+            for statement in neighbours:
+                rows = self._database.execute_partitioned_dml(statement.sql)
+                self._progress(f"changed at least {rows} rows")
+
+    def converge(self, remaining: Callable[[Description], list[str]]) -> None:
+        """Ask for the DDL that remains until none does, whoever else works at the same schema.
+
+        Raises:
+            SchemaError: Spanner refuses a statement, and nobody else's change explains it.
+        """
+        deadline = time.monotonic() + _CONTENTION_SECONDS
+        todo = remaining(self._found)
+        while todo:
+            try:
+                self._update_ddl(todo)
+            except GoogleAPICallError as error:
+                refused, reason = todo, error.message
+            else:
+                return
+            self._found = describe(self._database)
+            todo = remaining(self._found)
+            if todo == refused:
+                # The emulator refuses a schema change while another one, or a transaction, is under way.
+                if "concurrent" not in reason or time.monotonic() > deadline:
+                    raise SchemaError(f"Spanner refused a schema change ({reason}): {todo[0]}")
+                time.sleep(random.uniform(0, 0.2))  # noqa: S311 - jitter, no secret
+
+    def mend(self, mends: Callable[[Description], list[str]]) -> None:
+        """Alter what exists. Its presence says nothing of its shape, so look at the result again."""
+        if mends(self._found):
+            self.converge(mends)
+            self._found = describe(self._database)
+
+    def _update_ddl(self, statements: list[str]) -> None:
+        operation = self._database.update_ddl(statements)
+        while True:
+            try:
+                operation.result(timeout=_PROGRESS_SECONDS)
+            except TimeoutError:
+                done = sum(part.progress_percent for part in operation.metadata.progress) // len(statements)
+                self._progress(f"schema change of {len(statements)} statements: {done} % done")
+            else:
+                return
 
 
-def _update_ddl(database: Database, statements: list[str], progress: Progress) -> None:
-    operation = database.update_ddl(statements)
-    while True:
-        try:
-            operation.result(timeout=_PROGRESS_SECONDS)
-        except TimeoutError:
-            shares = [part.progress_percent for part in operation.metadata.progress]
-            progress(f"schema change of {len(statements)} statements: {sum(shares) // len(statements)} %")
-        else:
-            return
+def _missing(statements: Sequence[Statement], found: Description) -> list[str]:
+    return [s.sql for s in statements if s.effect is not None and not found.has(s.effect)]
 
 
 def _record(database: Database, migration: Migration) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from google.cloud.spanner_v1.database import Database
 
-from jennah.operations.description import Column, Description, breaks_inserts
+from jennah.operations.description import Column, Description, breaks_inserts, query
 from jennah.operations.sql import Statement
 
 LISTED = 20
@@ -220,19 +220,15 @@ def _length(type_: str) -> float:
 def _rows_against(database: Database, check: _RowCheck, key: Sequence[str]) -> Iterator[Problem]:
     columns = ", ".join(key)
     where = f"{check.table}.{check.column}"
-    with database.snapshot(multi_use=True) as snapshot:
-        rows = list(
-            snapshot.execute_sql(
-                f"SELECT {columns}, {check.shows} FROM {check.table} WHERE {check.condition} "  # noqa: S608
-                f"ORDER BY {columns} LIMIT {LISTED + 1}"
-            )
-        )
-        for row in rows[:LISTED]:
-            yield Problem(where, "/".join(map(str, row[:-1])), row[-1], check.remedy)
-        if len(rows) > LISTED:
-            count = f"SELECT COUNT(*) FROM {check.table} WHERE {check.condition}"  # noqa: S608
-            [(total,)] = snapshot.execute_sql(count)
-            yield Problem(where, "", f"and {total - LISTED} more rows of this kind", check.remedy)
+    breaking = f"FROM {check.table} WHERE {check.condition}"
+    rows = query(
+        database, f"SELECT {columns}, {check.shows} {breaking} ORDER BY {columns} LIMIT {LISTED + 1}"
+    )
+    for row in rows[:LISTED]:
+        yield Problem(where, "/".join(row[:-1]), row[-1], check.remedy)
+    if len(rows) > LISTED:
+        [(total,)] = query(database, f"SELECT COUNT(*) {breaking}")
+        yield Problem(where, "", f"and {total - LISTED} more rows of this kind", check.remedy)
 
 
 def _duplicate_identities(database: Database) -> Iterator[Problem]:
@@ -240,38 +236,33 @@ def _duplicate_identities(database: Database) -> Iterator[Problem]:
         "FROM Tenants WHERE OAuthProvider IS NOT NULL AND OAuthUserId IS NOT NULL "
         "GROUP BY OAuthProvider, OAuthUserId HAVING COUNT(*) > 1"
     )
-    with database.snapshot(multi_use=True) as snapshot:
-        rows = list(
-            snapshot.execute_sql(
-                f"SELECT OAuthProvider, OAuthUserId, ARRAY_AGG(TenantId) {same} "
-                f"ORDER BY OAuthProvider, OAuthUserId LIMIT {LISTED + 1}"
-            )
-        )
-        where, remedy = "Tenants.OAuthUserId", "keep one tenant, and move the others' jobs to it"
-        for provider, user, tenants in rows[:LISTED]:
-            listed = ", ".join(sorted(tenants)[:LISTED])
-            more = f" and {len(tenants) - LISTED} more" if len(tenants) > LISTED else ""
-            yield Problem(where, listed + more, f"share the identity {user!r} at {provider!r}", remedy)
-        if len(rows) > LISTED:
-            [(total,)] = snapshot.execute_sql(f"SELECT COUNT(*) FROM (SELECT 1 {same})")  # noqa: S608
-            yield Problem(where, "", f"and {total - LISTED} more identities of this kind", remedy)
+    where, remedy = "Tenants.OAuthUserId", "keep one tenant, and move the others' jobs to it"
+    rows = query(
+        database,
+        f"SELECT OAuthProvider, OAuthUserId, ARRAY_AGG(TenantId) {same} "
+        f"ORDER BY OAuthProvider, OAuthUserId LIMIT {LISTED + 1}",
+    )
+    for provider, user, tenants in rows[:LISTED]:
+        listed = ", ".join(sorted(tenants)[:LISTED])
+        more = f" and {len(tenants) - LISTED} more" if len(tenants) > LISTED else ""
+        yield Problem(where, listed + more, f"share the identity {user!r} at {provider!r}", remedy)
+    if len(rows) > LISTED:
+        [(total,)] = query(database, f"SELECT COUNT(*) FROM (SELECT 1 {same})")  # noqa: S608 - constants
+        yield Problem(where, "", f"and {total - LISTED} more identities of this kind", remedy)
 
 
 def _notes(database: Database, found: Description) -> Iterator[str]:
-    with database.snapshot(multi_use=True) as snapshot:
-        if _readable(found, "Tenants", "OAuthProvider", "OAuthUserId"):
-            nobody = "SELECT COUNT(*) FROM Tenants WHERE OAuthProvider IS NULL OR OAuthUserId IS NULL"
-            [(count,)] = snapshot.execute_sql(nobody)
-            if count:
-                yield f"{count} tenants have no identity: nobody can sign in as them until they get one."
-        if _readable(found, "JobStateTransitions", "FromStatus", "ToStatus"):
-            known = ", ".join(f"'{status}'" for status in STATUSES)
-            [(count,)] = snapshot.execute_sql(
-                "SELECT COUNT(*) FROM JobStateTransitions "  # noqa: S608
-                f"WHERE ToStatus NOT IN ({known}) OR FromStatus NOT IN ({known})"
-            )
-            if count:
-                yield f"{count} old history rows name a status that is not used now; they stay as they are."
+    if _readable(found, "Tenants", "OAuthProvider", "OAuthUserId"):
+        nobody = "SELECT COUNT(*) FROM Tenants WHERE OAuthProvider IS NULL OR OAuthUserId IS NULL"
+        [(count,)] = query(database, nobody)
+        if count:
+            yield f"{count} tenants have no identity: nobody can sign in as them until they get one."
+    if _readable(found, "JobStateTransitions", "FromStatus", "ToStatus"):
+        known = ", ".join(f"'{status}'" for status in STATUSES)
+        unknown = f"ToStatus NOT IN ({known}) OR FromStatus NOT IN ({known})"
+        [(count,)] = query(database, f"SELECT COUNT(*) FROM JobStateTransitions WHERE {unknown}")  # noqa: S608
+        if count:
+            yield f"{count} old history rows name a status that is not used now; they stay as they are."
 
 
 def _readable(found: Description, table: str, *columns: str) -> bool:

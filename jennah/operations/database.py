@@ -1,0 +1,84 @@
+"""The operator's way to the database, with a sentence for each way in which it may be closed."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from google.api_core import exceptions
+from google.auth.exceptions import GoogleAuthError
+from google.cloud import spanner
+from google.cloud.spanner_v1.database import Database
+from google.cloud.spanner_v1.instance import Instance
+
+from jennah.operations.sql import SchemaError
+from shared.config import Settings
+
+_CONNECT_SECONDS = 2.0
+
+
+@contextmanager
+def opened(settings: Settings, *, create: bool = False) -> Iterator[Database]:
+    """The settings' database, looked up; with `create` it is made, empty, where there is none.
+
+    Raises:
+        SchemaError: it can't be reached, also later while it is used, or does not exist.
+    """
+    if settings.spanner_emulator_host:
+        _reach_emulator(settings.spanner_emulator_host)
+    try:
+        client = spanner.Client(project=settings.project)
+        instance = client.instance(settings.spanner_instance)
+        yield _database(settings, instance, create=create)
+    except GoogleAuthError as error:
+        raise SchemaError(
+            f"Google credentials are missing or refused ({error}): run "
+            "`gcloud auth application-default login`."
+        ) from error
+    except exceptions.PermissionDenied as error:
+        raise SchemaError(
+            f"Your account may not do this ({error.message}): it needs roles/spanner.databaseAdmin."
+        ) from error
+    except (exceptions.ServiceUnavailable, exceptions.DeadlineExceeded, exceptions.RetryError) as error:
+        raise SchemaError(
+            f"Spanner does not answer ({error}): try again, every step can be repeated."
+        ) from error
+
+
+def _reach_emulator(host: str) -> None:
+    # FACTS of emulator 1.5.28: multiplexed sessions break read-write transactions that run side by side.
+    os.environ["GOOGLE_CLOUD_SPANNER_MULTIPLEXED_SESSIONS_FOR_RW"] = "false"
+    name, _, port = host.rpartition(":")
+    try:
+        with socket.create_connection((name, int(port)), _CONNECT_SECONDS):
+            return
+    except (OSError, ValueError):
+        raise SchemaError(
+            f"Nothing answers at SPANNER_EMULATOR_HOST={host}: start the local cloud with `make up`, or "
+            "unset the variable to reach Google Cloud."
+        ) from None
+
+
+def _database(settings: Settings, instance: Instance, *, create: bool) -> Database:
+    where = f"project {settings.project}"
+    name = settings.spanner_database
+    if not instance.exists():
+        raise SchemaError(
+            f"There is no Spanner instance {settings.spanner_instance!r} in {where}: set SPANNER_INSTANCE, "
+            "or make it with `gcloud spanner instances create`."
+        )
+    database = instance.database(name)
+    if database.exists():
+        return database
+    if not create:
+        raise SchemaError(
+            f"There is no database {name!r} in the instance {settings.spanner_instance!r} of {where}: set "
+            "SPANNER_DATABASE, or make it with `jennah migrate --create`."
+        )
+    try:
+        database.create().result()
+    except exceptions.AlreadyExists:
+        return database  # made by another migration beside this one
+    return database
