@@ -80,14 +80,12 @@ def events(attempt: int) -> st.SearchStrategy[Event]:
     number = st.sampled_from([attempt] * 4 + [attempt - 1, attempt + 1])
     ref = st.sampled_from([BatchRef(NAME, "uid")] * 3 + [BatchRef(NAME, "another")])
     failure = st.builds(Failure, st.sampled_from(FailureReason), st.just("text"), st.just(3))
-    at = st.none() | st.just(datetime(2026, 1, 1, tzinfo=UTC))
+    at, ran = st.none() | st.just(datetime(2026, 1, 1, tzinfo=UTC)), st.booleans()
     return st.one_of(
         st.builds(Scheduled, attempt=number, batch=ref),
         st.builds(Started, attempt=number, batch=ref, confirmed=st.booleans()),
         st.builds(Succeeded, attempt=number, batch=ref, finished_at=at),
-        st.builds(
-            AttemptFailed, attempt=number, batch=ref, failure=failure, ran=st.booleans(), started_at=at
-        ),
+        st.builds(AttemptFailed, attempt=number, batch=ref, failure=failure, ran=ran, started_at=at),
         st.builds(Rejected, attempt=number, failure=failure),
         st.builds(Cancelled, attempt=st.none() | number, reason=st.just("text")),
     )
