@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import http.client
-import os
 import shlex
 import shutil
 import signal
@@ -35,7 +34,7 @@ _ATTEMPTS: Final = 3  # at free ports that another process may take first
 _START_SECONDS: Final = 60.0
 _TICK_SECONDS: Final = 1.0
 _WATCH_SECONDS: Final = 0.1
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0  # before a function that died is started again
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 2.0  # before a function that died is started again
 _SETTLED_SECONDS: Final = 10.0
 
 
@@ -87,9 +86,9 @@ class LocalCloud:
         Raises:
             LocalCloudError: the port or the folder is in use, or something is missing or does not start.
         """
-        _refuse_taken(self._port)
         with self._resources:
             self._resources.enter_context(_locked(self._folder))
+            _refuse_taken(self._port)
             env_file = self._folder / "env"
             self._resources.callback(env_file.unlink, missing_ok=True)
             env_file.unlink(missing_ok=True)
@@ -128,16 +127,18 @@ class LocalCloud:
 
     def stop(self, function: str) -> None:
         """End a function with SIGTERM; it stays down."""
-        self._take_down(function).stop()
+        if process := self._take_down(function):
+            process.stop()
 
     def kill(self, function: str) -> None:
         """End a function, its workers included, with SIGKILL; it stays down."""
-        self._take_down(function).kill()
+        if process := self._take_down(function):
+            process.kill()
 
-    def _take_down(self, function: str) -> Process:
+    def _take_down(self, function: str) -> Process | None:
         with self._changing:
             self._down.pop(function, None)
-            return self._running.pop(function)
+            return self._running.pop(function, None)
 
     def _start_everything(self) -> None:
         for attempt in range(1, _ATTEMPTS + 1):
@@ -297,7 +298,3 @@ def _await_answer(port: int, path: str, process: Process) -> None:
         if not process.alive or time.monotonic() > deadline:
             raise LocalCloudError(f"{process.name} is not usable ({problem}): see {process.log}.")
         time.sleep(0.02)
-
-
-if __name__ == "__main__":
-    sys.exit(up(int(os.environ.get("JENNAH_PORT") or DEFAULT_PORT)))
