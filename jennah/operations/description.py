@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,23 @@ class Column:
         if self.commit_timestamp:
             parts.append("allow_commit_timestamp")
         return " ".join(parts)
+
+
+ALWAYS_WRITTEN = frozenset(
+    {
+        *{"OAuthProvider", "OAuthUserId", "CreatedAt", "UpdatedAt"},
+        *{"ImageUri", "Commands", "RetryCount", "TransitionedAt"},
+    }
+)
+"""Nullable columns that old rows may lack and every new row has: NOT NULL, made by hand, does no harm."""
+
+
+def is_stricter(column: str, expected: Column, found: Column) -> bool:
+    """Whether the only difference is a NOT NULL that does no harm.
+
+    It is left alone: Spanner can't take it off a column that an index covers.
+    """
+    return column in ALWAYS_WRITTEN and not found.nullable and replace(found, nullable=True) == expected
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +280,10 @@ def _compare_named(
         if actual is None:
             yield Difference(f"{owner}.{name}", str(shape), "missing")
         elif actual != shape:
-            yield Difference(f"{owner}.{name}", str(shape), str(actual))
+            harmless = (
+                isinstance(shape, Column) and isinstance(actual, Column) and is_stricter(name, shape, actual)
+            )
+            yield Difference(f"{owner}.{name}", str(shape), str(actual), harmless=harmless)
     for name in _added(expected, found):
         addition = found[name]
         harmful = (isinstance(addition, Column) and breaks_inserts(addition)) or (

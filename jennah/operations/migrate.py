@@ -85,10 +85,9 @@ def plan(database: Database, directory: Path, *, resume_pending: bool = False) -
     _verify(records, migrations)
     there = [] if records else _already_there(found, migrations)
     pending = tuple(m for m in migrations if m.version not in records and m not in there)
-    statements = [statement for migration in pending for statement in migration.statements]
     if not pending or not found.tables.keys() & expected.tables.keys() - {_RECORDS}:
         return Plan(found, tuple(there), pending, preflight.Report((), (), ()))
-    report = preflight.inspect(database, expected, found, statements, resume_pending=resume_pending)
+    report = preflight.inspect(database, expected, found, _effects(pending), resume_pending=resume_pending)
     return Plan(found, tuple(there), pending, report)
 
 
@@ -120,7 +119,7 @@ def migrate(
     for migration in todo.recorded:
         _record(database, migration)
     if todo.pending:
-        coming = [statement for migration in todo.pending for statement in migration.statements]
+        coming = _effects(todo.pending)
         runner.mend(lambda found: list(preflight.mends(expected, found, coming)))
     for migration in todo.pending:
         progress(f"applying {migration.version:04} {migration.name}")
@@ -143,6 +142,10 @@ def _records_table(directory: Path) -> Statement:
     script = (directory / "schema.sql").read_text(encoding="utf-8")
     [statement] = [s for s in map(parse, split(script)) if s.effect == Effect("table", _RECORDS, _RECORDS)]
     return statement
+
+
+def _effects(migrations: Iterable[Migration]) -> list[Effect]:
+    return [s.effect for migration in migrations for s in migration.statements if s.effect]
 
 
 def _records(database: Database, found: Description) -> dict[int, tuple[str, str]]:

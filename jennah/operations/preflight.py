@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from google.cloud.spanner_v1.database import Database
 
-from jennah.operations.description import Column, Description, breaks_inserts, query
-from jennah.operations.sql import Statement
+from jennah.operations.description import ALWAYS_WRITTEN, Column, Description, breaks_inserts, query
+from jennah.operations.sql import Effect
 
 LISTED = 20
 """How many rows are listed for one kind of problem; the rest is counted."""
@@ -65,12 +65,12 @@ def inspect(
     database: Database,
     expected: Description,
     found: Description,
-    pending: Iterable[Statement],
+    pending: Collection[Effect],
     *,
     resume_pending: bool,
 ) -> Report:
     """Compare what exists with what is expected, and the rows with the rules to come. Changes nothing."""
-    problems = list(_structure(expected, found))
+    problems = list(_structure(expected, found, pending))
     checks = list(_column_checks(expected, found))
     if _readable(found, "Jobs", "TenantId", "JobId", "Status"):
         checks += _rule_checks(resume_pending=resume_pending)
@@ -85,14 +85,17 @@ def inspect(
     )
 
 
-def mends(expected: Description, found: Description, pending: Iterable[Statement]) -> Iterator[str]:
-    """Plan the DDL that alters what exists into its expected shape, where Spanner can do that in place."""
-    effects = [statement.effect for statement in pending if statement.effect]
-    to_come = {(effect.table, effect.name) for effect in effects if effect.kind == "column"}
-    for name, index in found.indexes.items():
-        made_anew = any(effect.kind == "index" and effect.name == name for effect in effects)
-        if made_anew and index != expected.indexes.get(name):
-            yield f"DROP INDEX {name}"
+def mends(expected: Description, found: Description, pending: Collection[Effect]) -> Iterator[str]:
+    """Plan the DDL that alters what exists into its expected shape, where Spanner can do that in place.
+
+    An index of ours that has another shape, or holds a column that must be altered, is dropped: `pending`
+    makes it anew.
+    """
+    held = {index for _, _, index in _held_columns(expected, found)}
+    for effect in pending:
+        index = found.indexes.get(effect.name) if effect.kind == "index" else None
+        if index and (index != expected.indexes[effect.name] or effect.name in held):
+            yield f"DROP INDEX {effect.name}"
     for name, table in expected.tables.items():
         actual = found.tables.get(name)
         if actual is None:
@@ -102,8 +105,8 @@ def mends(expected: Description, found: Description, pending: Iterable[Statement
         for column, shape in table.columns.items():
             present = actual.columns.get(column)
             if present is not None:
-                yield from _column_mends(name, column, shape, present)
-            elif (name, column) not in to_come and shape.nullable:
+                yield from _column_mends(name, column, _tolerated(column, shape, present), present)
+            elif shape.nullable and Effect("column", name, column) not in pending:
                 yield f"ALTER TABLE {name} ADD COLUMN {column} {_definition(shape)}" + (
                     " OPTIONS (allow_commit_timestamp = true)" if shape.commit_timestamp else ""
                 )
@@ -118,11 +121,29 @@ def _column_mends(table: str, column: str, expected: Column, found: Column) -> I
         yield f"{alter} SET OPTIONS (allow_commit_timestamp = {value})"
 
 
+def _tolerated(column: str, expected: Column, found: Column) -> Column:
+    """What the column is to become: as expected, but for a NOT NULL that does no harm."""
+    stricter = not found.nullable and column in ALWAYS_WRITTEN
+    return replace(expected, nullable=False) if stricter else expected
+
+
 def _definition(column: Column) -> str:
     return str(replace(column, commit_timestamp=False))
 
 
-def _structure(expected: Description, found: Description) -> Iterator[Problem]:
+def _held_columns(expected: Description, found: Description) -> Iterator[tuple[str, str, str]]:
+    """Table, column and index where Spanner can't add or drop NOT NULL before the index is dropped."""
+    for name, index in found.indexes.items():
+        table, actual = expected.tables.get(index.table), found.tables.get(index.table)
+        if table is None or actual is None:
+            continue
+        for column in (*(key.split()[0] for key in index.columns), *index.storing):
+            shape, present = table.columns.get(column), actual.columns.get(column)
+            if shape and present and _tolerated(column, shape, present).nullable != present.nullable:
+                yield index.table, column, name
+
+
+def _structure(expected: Description, found: Description, pending: Collection[Effect]) -> Iterator[Problem]:
     """What ALTER can't put right."""
     for name, table in expected.tables.items():
         actual = found.tables.get(name)
@@ -135,6 +156,11 @@ def _structure(expected: Description, found: Description) -> Iterator[Problem]:
         for check, clause in actual.checks.items():
             if table.checks.get(check, clause) != clause:
                 yield Problem(f"{name}.{check}", "", f"is CHECK ({clause})", "drop the constraint")
+    for table_name, column, index in _held_columns(expected, found):
+        if Effect("index", table_name, index) not in pending:
+            null = "may be NULL" if expected.tables[table_name].columns[column].nullable else "is NOT NULL"
+            problem = f"holds {table_name}.{column}, which can't be altered so that it {null}"
+            yield Problem(f"index.{index}", "", problem, "drop the index, and make it again afterwards")
     yield from _unique_indexes(expected, found)
 
 
