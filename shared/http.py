@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from flask import Request, Response
-from flask.json import dumps
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 from werkzeug.exceptions import NotFound as NoRoute
 from werkzeug.routing import Map, RequestRedirect, Rule
@@ -157,7 +157,8 @@ def error_response(error: errors.JennahError) -> Response:
 
 
 def _response(status: int, body: Mapping[str, Any]) -> Response:
-    response = Response(dumps(body) + "\n", status=status, mimetype="application/json")
+    text = json.dumps(body, ensure_ascii=False) + "\n"
+    response = Response(text, status=status, mimetype="application/json")
     response.headers["Cache-Control"] = "no-store"
     return response
 
