@@ -257,6 +257,19 @@ def test_what_it_costs(wire: Wire, wired: Database) -> None:
     assert take(wire.calls) == ["StreamingRead", "StreamingRead"]  # cold: by the index, then by the key
 
 
+def test_the_cache_is_bounded(wire: Wire, wired: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.tenants.CACHE_SIZE", 2)
+    tenants = Tenants(wired, EVERYONE)
+    for subject in ("ann", "bob", "ann", "cid"):
+        tenants.resolve_or_create(Identity("local", subject))
+    wire.calls.clear()
+    for subject in ("ann", "cid"):
+        tenants.resolve(Identity("local", subject))
+    assert take(wire.calls) == []
+    tenants.resolve(Identity("local", "bob"))  # used longest ago
+    assert take(wire.calls) == ["StreamingRead", "StreamingRead"]
+
+
 def take(calls: list[str]) -> list[str]:
     taken = calls.copy()
     calls.clear()
