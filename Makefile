@@ -36,5 +36,5 @@ $(READY): pyproject.toml constraints.txt
 	    "Jennah needs Python 3.11 to 3.13 and $(PYTHON) is %d.%d: run make PYTHON=python3.11, for example." % sys.version_info[:2])'
 	@echo "Setting up $(VENV) (about half a minute, once) ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(VENV)/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
