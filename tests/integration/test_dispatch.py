@@ -1,0 +1,413 @@
+"""The use cases against real parts: duplicates, delays, forgeries and deaths end in the right state."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+
+import grpc
+import pytest
+
+from jennah.local.batch_jobs import JobState
+from shared.batch import batch_job, batch_name
+from shared.batch_ids import batch_id
+from shared.errors import FailedPrecondition, Unavailable
+from shared.messages import JobMessage, Tick
+from shared.model import JobKey, JobStatus
+from tests.integration.conftest import Platform
+
+FULL_PATH = ["PENDING", "SCHEDULED", "RUNNING", "COMPLETED"]
+MINUTE = timedelta(minutes=1)
+
+
+def glob(key: JobKey, attempt: int = 1) -> str:
+    """What the fault controls know this attempt by."""
+    return batch_id(key, attempt)
+
+
+def ended(platform: Platform, key: JobKey, attempt: int = 1) -> None:
+    """Wait until Batch is done with this attempt."""
+    ends = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+    platform.faults.wait_for_state(glob(key, attempt), *ends)
+
+
+def test_a_job_goes_from_submission_to_its_end(platform: Platform) -> None:
+    key = platform.submit("true")
+    assert platform.published == [JobMessage(key, 1)]
+    platform.dispatch.schedule(platform.published[0])
+    ended(platform, key)
+    platform.notify(key, "RUNNING")
+    platform.notify(key, "SUCCEEDED")
+    job = platform.job(key)
+    assert platform.path(key) == FULL_PATH
+    assert (job.next_check_at, job.error_message, job.retry_count) == (None, None, 0)
+    (attempt,) = platform.attempts(key)
+    assert (attempt.exit_code, attempt.reason, attempt.batch_uid) == (None, None, job.batch_uid)
+    assert attempt.finished_at is not None
+    assert [row.actor for row in platform.history(key)] == ["tenant", "scheduler", "batch", "batch"]
+
+
+def test_a_job_that_fails_is_retried_with_an_own_batch_job_each_time(platform: Platform) -> None:
+    key = platform.submit("sh", "-c", "exit 7", max_retries=2)
+    for attempt in (1, 2, 3):
+        platform.clock += MINUTE  # past any backoff
+        platform.dispatch.schedule(JobMessage(key, attempt))
+        ended(platform, key, attempt)
+        platform.notify(key, "RUNNING", attempt=attempt)
+        platform.notify(key, "FAILED", attempt=attempt)
+    job = platform.job(key)
+    assert (job.status, job.retry_count, job.attempt) == (JobStatus.FAILED, 2, 3)
+    assert job.error_message == "the container exited with code 7"
+    assert [row.exit_code for row in platform.attempts(key)] == [7, 7, 7]
+    assert platform.path(key) == [
+        "PENDING",
+        *["SCHEDULED", "RUNNING", "FAILED", "PENDING"] * 2,
+        "SCHEDULED",
+        "RUNNING",
+        "FAILED",
+    ]
+    # The first retry is published at once; the second waits for its backoff and for reconciliation.
+    assert platform.published == [JobMessage(key, 1), JobMessage(key, 2)]
+
+
+def test_a_retry_is_not_started_before_its_backoff_is_over(platform: Platform) -> None:
+    key = platform.submit("false", max_retries=5)
+    for attempt in (1, 2):
+        platform.dispatch.schedule(JobMessage(key, attempt))
+        ended(platform, key, attempt)
+        platform.notify(key, "FAILED", attempt=attempt)
+    due = platform.job(key).not_before
+    assert due is not None
+    platform.clock = due - timedelta(hours=1) - (platform.now() - platform.clock)
+    platform.dispatch.schedule(JobMessage(key, 3))
+    assert platform.status(key) is JobStatus.PENDING
+    platform.clock += timedelta(hours=2)
+    assert platform.tick() == 1
+    assert platform.published[-1] == JobMessage(key, 3)
+    platform.dispatch.schedule(JobMessage(key, 3))
+    assert platform.status(key) is JobStatus.SCHEDULED
+
+
+@pytest.mark.parametrize(
+    "states",
+    sorted(set(itertools.permutations(["RUNNING", "SUCCEEDED", "SUCCEEDED"]))),
+    ids="-".join,
+)
+def test_notifications_in_any_order_end_in_one_history(platform: Platform, states: tuple[str, ...]) -> None:
+    key = platform.scheduled("true")
+    ended(platform, key)
+    for state in states:
+        platform.notify(key, state)
+    assert platform.path(key) == FULL_PATH
+
+
+@pytest.mark.parametrize("first", ["RUNNING", "SUCCEEDED"])
+def test_notifications_before_the_scheduled_commit_fill_in_what_is_missing(
+    platform: Platform, first: str
+) -> None:
+    key = platform.submit("true")
+    job = platform.job(key)
+    # CreateJob went through, and the function died before its commit.
+    platform.batch.create(batch_name(job), batch_job(job, platform.settings))
+    ended(platform, key)
+    platform.notify(key, first)
+    platform.dispatch.schedule(JobMessage(key, 1))
+    assert platform.path(key) == FULL_PATH
+    assert platform.faults.calls("CreateJob", job=glob(key)).effective == 1
+    assert "inferred" in (platform.history(key)[1].reason or "")
+
+
+def test_a_redelivered_schedule_message_adopts_the_batch_job_that_exists(platform: Platform) -> None:
+    key = platform.submit("sleep", "60")
+    job = platform.job(key)
+    platform.batch.create(batch_name(job), batch_job(job, platform.settings))
+    for _ in range(3):
+        platform.dispatch.schedule(JobMessage(key, 1))
+    assert platform.path(key)[:2] == ["PENDING", "SCHEDULED"]
+    assert platform.faults.calls("CreateJob", job=glob(key)).effective == 1
+
+
+def test_a_create_that_times_out_after_its_effect_is_settled_by_the_redelivery(platform: Platform) -> None:
+    key = platform.submit("true")
+    with platform.faults.time_out(job=glob(key)), pytest.raises(Unavailable):
+        platform.dispatch.schedule(JobMessage(key, 1))
+    assert platform.status(key) is JobStatus.PENDING
+    ended(platform, key)
+    platform.dispatch.schedule(JobMessage(key, 1))
+    platform.notify(key, "SUCCEEDED")
+    assert platform.path(key) == FULL_PATH
+    assert platform.faults.calls("CreateJob", job=glob(key)).effective == 1
+
+
+@pytest.mark.parametrize("state", ["RUNNING", "SUCCEEDED", "FAILED", "CANCELLED"])
+def test_a_forged_notification_changes_nothing(platform: Platform, state: str) -> None:
+    key = platform.scheduled("sleep", "60")
+    before, asked = platform.job(key), platform.faults.calls("GetJob", job=glob(key)).received
+    platform.notify(key, state, uid="j-forged")
+    platform.notify(key, state, attempt=2, uid=before.batch_uid)
+    assert platform.job(key) == before
+    assert platform.faults.calls("GetJob", job=glob(key)).received == asked
+
+
+def test_a_forged_notification_about_a_pending_job_changes_nothing(platform: Platform) -> None:
+    key = platform.submit("true")
+    before = platform.job(key)
+    platform.notify(key, "SUCCEEDED", uid="j-forged")
+    after = platform.job(key)
+    assert (after.status, after.version) == (before.status, before.version)
+
+
+def test_a_terminal_notification_that_batch_does_not_confirm_changes_no_state(platform: Platform) -> None:
+    key = platform.scheduled("sleep", "60")
+    platform.faults.wait_for_state(glob(key), JobState.RUNNING)
+    platform.notify(key, "SUCCEEDED")  # the right uid: any tenant's container can read its own
+    assert platform.status(key) is JobStatus.RUNNING
+
+
+def test_a_notification_for_an_unknown_job_is_acknowledged(platform: Platform) -> None:
+    platform.notify(JobKey(str(uuid.uuid4()), str(uuid.uuid4())), "SUCCEEDED", uid="x")
+
+
+@pytest.mark.parametrize("state", ["PENDING", "SCHEDULED", "RUNNING"])
+def test_cancel_in_every_live_state_stops_what_runs(platform: Platform, state: str) -> None:
+    key = platform.submit("sleep", "60")
+    if state != "PENDING":
+        platform.dispatch.schedule(JobMessage(key, 1))
+        platform.faults.wait_for_state(glob(key), JobState.RUNNING)
+    if state == "RUNNING":
+        platform.notify(key, "RUNNING")
+    assert platform.status(key) == state
+    platform.jobs.cancel(platform.tenant_id, key.job_id)
+    platform.dispatch.schedule(platform.published[-1])
+    assert platform.status(key) is JobStatus.CANCELLED
+    if state != "PENDING":
+        platform.faults.wait_for_state(glob(key), JobState.CANCELLED)
+        platform.tick(MINUTE)
+        assert platform.job(key).next_check_at is None
+    else:
+        # No Batch job was ever seen: one may appear until the settling time is over.
+        platform.tick(MINUTE)
+        assert platform.job(key).next_check_at is not None
+        for _ in range(8):
+            platform.tick(timedelta(minutes=5))
+        assert platform.job(key).next_check_at is None
+    assert platform.jobs.cancel(platform.tenant_id, key.job_id).status is JobStatus.CANCELLED
+
+
+def test_cancel_of_an_ended_job_is_refused(platform: Platform) -> None:
+    key = platform.scheduled("true")
+    ended(platform, key)
+    platform.notify(key, "SUCCEEDED")
+    with pytest.raises(FailedPrecondition, match="COMPLETED"):
+        platform.jobs.cancel(platform.tenant_id, key.job_id)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_cancel_that_lands_while_create_is_held_leaves_nothing_running(
+    platform: Platform, moment: str
+) -> None:
+    key = platform.submit("sleep", "60")
+    with platform.faults.hold("CreateJob", job=glob(key), moment=moment) as held:  # type: ignore[arg-type]
+        scheduling = threading.Thread(target=platform.dispatch.schedule, args=(JobMessage(key, 1),))
+        scheduling.start()
+        held.wait()
+        platform.jobs.cancel(platform.tenant_id, key.job_id)
+        platform.dispatch.schedule(platform.published[-1])
+    scheduling.join(20)
+    platform.faults.wait_for_state(glob(key), JobState.CANCELLED)
+    assert platform.path(key) == ["PENDING", "CANCELLED"]
+
+
+def test_a_batch_job_that_appears_after_everybody_gave_up_is_stopped(platform: Platform) -> None:
+    key = platform.submit("sleep", "60")
+    job = platform.job(key)
+    platform.jobs.cancel(platform.tenant_id, key.job_id)
+    platform.dispatch.schedule(platform.published[-1])
+    platform.batch.create(batch_name(job), batch_job(job, platform.settings))
+    platform.tick(MINUTE)
+    platform.faults.wait_for_state(glob(key), JobState.CANCELLED)
+    platform.tick(MINUTE)
+    assert platform.job(key).next_check_at is None
+
+
+def test_a_late_success_after_a_cancel_changes_nothing_and_is_noted(platform: Platform) -> None:
+    key = platform.scheduled("true")
+    ended(platform, key)
+    platform.jobs.cancel(platform.tenant_id, key.job_id)
+    platform.notify(key, "SUCCEEDED")
+    assert platform.status(key) is JobStatus.CANCELLED
+    assert [row.last_ignored for row in platform.attempts(key)] == ["SUCCEEDED came after CANCELLED"]
+
+
+def lose_the_schedule_message(platform: Platform) -> JobKey:
+    key = platform.submit("true")
+    platform.published.clear()
+    platform.tick(2 * MINUTE)
+    assert platform.published == [JobMessage(key, 1)]
+    platform.dispatch.schedule(platform.published.pop())
+    return key
+
+
+def lose_every_notification(platform: Platform) -> JobKey:
+    return platform.scheduled("true")
+
+
+@pytest.mark.parametrize("lose", [lose_the_schedule_message, lose_every_notification])
+def test_reconciliation_repairs_what_messages_lost(
+    platform: Platform, lose: Callable[[Platform], JobKey]
+) -> None:
+    key = lose(platform)
+    ended(platform, key)
+    platform.tick(2 * MINUTE)
+    assert platform.path(key) == FULL_PATH
+
+
+def test_reconciliation_spaces_its_looks_ever_further(platform: Platform) -> None:
+    key = platform.scheduled("sleep", "60")
+    for _ in range(3):
+        before = platform.now()
+        due = platform.job(key).next_check_at
+        assert due is not None
+        platform.clock += due - before
+        assert platform.tick() == 1
+    due = platform.job(key).next_check_at
+    assert due is not None
+    assert timedelta(minutes=3) < due - platform.now() <= timedelta(minutes=8)
+
+
+def test_a_vanished_batch_job_fails_the_attempt_on_the_infrastructures_budget(platform: Platform) -> None:
+    key = platform.scheduled("sleep", "60", max_retries=0)
+    platform.faults.vanish(glob(key))
+    platform.tick(2 * MINUTE)
+    job = platform.job(key)
+    assert (job.status, job.attempt, job.retry_count, job.infra_retry_count) == (JobStatus.PENDING, 2, 0, 1)
+    assert platform.attempts(key)[0].reason == "vanished"
+
+
+def test_a_preempted_attempt_spends_the_infrastructures_budget(platform: Platform) -> None:
+    key = platform.scheduled("sleep", "60", max_retries=0)
+    platform.faults.wait_for_state(glob(key), JobState.RUNNING)
+    platform.faults.preempt(glob(key))
+    ended(platform, key)
+    platform.notify(key, "FAILED")
+    job = platform.job(key)
+    assert (job.status, job.retry_count, job.infra_retry_count) == (JobStatus.PENDING, 0, 1)
+    assert (platform.attempts(key)[0].reason, platform.attempts(key)[0].exit_code) == (
+        "spot_preemption",
+        50001,
+    )
+
+
+def test_a_job_cancelled_in_batch_is_cancelled_here(platform: Platform) -> None:
+    key = platform.scheduled("sleep", "60")
+    platform.batch.cancel(batch_name(platform.job(key)))
+    ended(platform, key)
+    platform.tick(2 * MINUTE)
+    assert platform.status(key) is JobStatus.CANCELLED
+    assert platform.job(key).next_check_at is None
+
+
+def test_a_timeout_fails_the_attempt_and_says_so(platform: Platform) -> None:
+    key = platform.scheduled("sleep", "60", timeout_seconds=1, max_retries=0)
+    ended(platform, key)
+    platform.notify(key, "FAILED")
+    job = platform.job(key)
+    assert (job.status, job.error_message) == (JobStatus.FAILED, "it ran longer than its timeout")
+    assert platform.attempts(key)[0].exit_code == 50005
+
+
+@pytest.mark.parametrize(
+    "code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INTERNAL]
+)
+def test_a_passing_fault_of_batch_is_asked_to_be_delivered_again(
+    platform: Platform, code: grpc.StatusCode
+) -> None:
+    key = platform.submit("true")
+    with platform.faults.answer("CreateJob", code, job=glob(key)), pytest.raises(Unavailable):
+        platform.dispatch.schedule(JobMessage(key, 1))
+    assert platform.path(key) == ["PENDING"]
+
+
+def test_a_spec_that_batch_refuses_fails_the_job_for_good(platform: Platform) -> None:
+    key = platform.submit("true", max_retries=3)
+    with platform.faults.answer("CreateJob", grpc.StatusCode.INVALID_ARGUMENT, job=glob(key)):
+        platform.dispatch.schedule(JobMessage(key, 1))
+    job = platform.job(key)
+    assert (job.status, job.retry_count) == (JobStatus.FAILED, 0)
+    assert (job.error_message or "").startswith("Batch refused the job")
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.NOT_FOUND])
+def test_a_platform_fault_is_not_the_tenants_until_its_maximum_age(
+    platform: Platform, code: grpc.StatusCode
+) -> None:
+    key = platform.submit("true")
+    with platform.faults.answer("CreateJob", code, job=glob(key)):
+        platform.dispatch.schedule(JobMessage(key, 1))
+        job = platform.job(key)
+        assert job.status is JobStatus.PENDING
+        assert "operator" in (job.status_detail or "")
+        platform.clock += timedelta(days=3)
+        platform.dispatch.schedule(JobMessage(key, 1))
+    assert platform.status(key) is JobStatus.FAILED
+
+
+def test_a_foreign_batch_job_of_our_name_is_left_alone(platform: Platform) -> None:
+    key = platform.submit("true")
+    job = platform.job(key)
+    foreign = batch_job(job, platform.settings)
+    foreign.labels["jennah-deployment"] = "another"
+    foreign.task_groups[0].task_spec.runnables[0].container.commands = ["sleep", "60"]
+    platform.batch.create(batch_name(job), foreign)
+    platform.faults.wait_for_state(glob(key), JobState.RUNNING)
+    platform.dispatch.schedule(JobMessage(key, 1))
+    assert platform.status(key) is JobStatus.FAILED
+    for _ in range(3):
+        platform.tick(MINUTE)
+    assert platform.batch_state(key) == "RUNNING"
+    assert platform.job(key).next_check_at is None
+
+
+def test_one_row_that_cannot_be_repaired_does_not_stop_the_others(platform: Platform) -> None:
+    broken, sound = platform.scheduled("true"), platform.scheduled("true")
+    ended(platform, broken)
+    ended(platform, sound)
+    with platform.faults.answer("GetJob", grpc.StatusCode.INTERNAL, job=glob(broken)):
+        platform.tick(2 * MINUTE)
+        assert platform.status(sound) is JobStatus.COMPLETED
+        assert platform.status(broken) is JobStatus.SCHEDULED
+        assert platform.tick() == 0
+    platform.tick(5 * MINUTE)
+    assert platform.status(broken) is JobStatus.COMPLETED
+
+
+def test_a_tick_that_is_too_old_is_dropped(platform: Platform) -> None:
+    platform.submit("true")
+    platform.clock += 5 * MINUTE
+    assert platform.reconciliation.reconcile(Tick(platform.now() - 2 * MINUTE)) == 0
+    assert platform.tick() == 1
+
+
+def test_many_threads_with_the_same_notification_make_one_transition(platform: Platform) -> None:
+    key = platform.scheduled("true")
+    ended(platform, key)
+    uid, errors = platform.uid(key), []
+    gate = threading.Barrier(8)
+
+    def fire() -> None:
+        gate.wait()
+        try:
+            platform.notify(key, "SUCCEEDED", uid=uid)
+        except Exception as error:  # noqa: BLE001 - collected, and asserted to be none
+            errors.append(error)
+
+    threads = [threading.Thread(target=fire) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert platform.path(key) == FULL_PATH
