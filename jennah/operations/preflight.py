@@ -201,7 +201,7 @@ def _column_checks(expected: Description, found: Description) -> Iterator[_RowCh
         present = found.tables[name].columns if name in found.tables else {}
         for column, actual in present.items():
             shape = table.columns.get(column)
-            if shape is None:
+            if shape is None or not _alterable(expected, name, column, actual):
                 continue
             if actual.nullable and not shape.nullable:
                 yield _RowCheck(name, column, f"{column} IS NULL", "'is NULL'", "give it a value")
@@ -251,7 +251,7 @@ def _rows_against(database: Database, check: _RowCheck, key: Sequence[str]) -> I
         database, f"SELECT {columns}, {check.shows} {breaking} ORDER BY {columns} LIMIT {LISTED + 1}"
     )
     for row in rows[:LISTED]:
-        yield Problem(where, "/".join(row[:-1]), row[-1], check.remedy)
+        yield Problem(where, "/".join(map(str, row[:-1])), row[-1], check.remedy)
     if len(rows) > LISTED:
         [(total,)] = query(database, f"SELECT COUNT(*) {breaking}")
         yield Problem(where, "", f"and {total - LISTED} more rows of this kind", check.remedy)
