@@ -43,7 +43,7 @@ def jennah(*arguments: str, env: dict[str, str] | None = None, cwd: Path | None 
 def here(
     server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., Done]:
-    """Run a command within this process, where a new one would show nothing more and cost a third of a second."""
+    """Run a command in this process, where a new one would show nothing more and cost a third of a second."""
     monkeypatch.setenv("JENNAH_URL", server.url)
     monkeypatch.setenv("JENNAH_TOKEN", "a.b.c")
 
