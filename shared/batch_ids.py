@@ -12,6 +12,9 @@ import uuid
 
 from shared.model import JobKey, is_uuid
 
+LAST_ATTEMPT = 999_999_999
+"""More digits would not fit into Batch's 63 characters."""
+
 _SHAPE = re.compile(r"j([a-z2-7]{26})([a-z2-7]{26})-([1-9][0-9]{0,8})")
 
 
@@ -21,7 +24,7 @@ def batch_id(key: JobKey, attempt: int) -> str:
     Raises:
         ValueError: an id is no canonical UUID, or the attempt is not in 1 … 999,999,999.
     """
-    if not 1 <= attempt <= 999_999_999:
+    if not 1 <= attempt <= LAST_ATTEMPT:
         raise ValueError(f"no Batch id for attempt {attempt}")
     return f"j{_base32(key.tenant_id)}{_base32(key.job_id)}-{attempt}"
 

@@ -8,7 +8,6 @@ documentation ("Push subscriptions"), the type google.cloud.pubsub.topic.v1.mess
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,12 +17,15 @@ from typing import Any
 from cloudevents.exceptions import GenericException
 from cloudevents.http import CloudEvent, from_http
 
-from shared.batch_ids import parse_batch_id
+from shared.batch_ids import LAST_ATTEMPT, parse_batch_id
 from shared.errors import MalformedEvent
 from shared.model import JobKey, is_uuid
 
 _PUBLISHED = "google.cloud.pubsub.topic.v1.messagePublished"
 _FORMAT = 1
+
+# What the library lets escape when an event has a value of a type, or a depth, that it did not expect.
+_PARSING = (AttributeError, KeyError, RecursionError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +64,17 @@ def decode(headers: Mapping[str, str], body: bytes) -> CloudEvent:
     Raises:
         MalformedEvent: it is neither, or its base64 or JSON is broken.
     """
-    names = {name.lower() for name in headers}
-    content_type = next((value for name, value in headers.items() if name.lower() == "content-type"), "")
-    if "ce-id" in names or content_type.startswith("application/cloudevents"):
+    lower = {name.lower(): value for name, value in headers.items()}
+    structured = lower.get("content-type", "").lower().startswith("application/cloudevents")
+    if structured or any(name.startswith("ce-") for name in lower):
         try:
-            event = from_http(dict(headers), body)
-        except (GenericException, ValueError) as error:
+            event = from_http(lower, body)
+        except (GenericException, *_PARSING) as error:
             raise MalformedEvent(f"not a CloudEvent: {type(error).__name__}") from error
         if event["type"] != _PUBLISHED:
             raise MalformedEvent(f"not an event of type {_PUBLISHED}")
         return CloudEvent(event.get_attributes(), _with_bytes(event.get_data()))
-    try:
-        push = json.loads(body)
-    except ValueError as error:
-        raise MalformedEvent("the body is not JSON") from error
-    data = _with_bytes(push)
+    data = _with_bytes(_json(body, "the body"))
     attributes = {
         "type": _PUBLISHED,
         "source": f"//pubsub.googleapis.com/{data.get('subscription', '')}",
@@ -93,20 +91,17 @@ def job_message(event: CloudEvent) -> JobMessage:
     Raises:
         MalformedEvent: a field is missing or wrong, or the format is from another version.
     """
-    try:
-        fields = json.loads(_message(event)["data"])
-    except ValueError as error:
-        raise MalformedEvent("message.data is not JSON") from error
+    fields = _json(_message(event)["data"], "message.data")
     if not isinstance(fields, dict):
         raise MalformedEvent("message.data is not a JSON object")
-    if fields.get("format") != _FORMAT:
+    if type(fields.get("format")) is not int or fields["format"] != _FORMAT:
         raise MalformedEvent(f"format: expected {_FORMAT}")
     for name in ("tenant_id", "job_id"):
         if not isinstance(fields.get(name), str) or not is_uuid(fields[name]):
             raise MalformedEvent(f"{name}: not a UUID in canonical form")
     attempt = fields.get("attempt")
-    if type(attempt) is not int or attempt < 1:
-        raise MalformedEvent("attempt: not a positive integer")
+    if type(attempt) is not int or not 1 <= attempt <= LAST_ATTEMPT:
+        raise MalformedEvent(f"attempt: not an integer from 1 to {LAST_ATTEMPT}")
     return JobMessage(JobKey(fields["tenant_id"], fields["job_id"]), attempt)
 
 
@@ -120,7 +115,7 @@ def batch_notification(event: CloudEvent) -> BatchNotification | None:
     if attributes.get("Type") == "TASK_STATE_CHANGED":
         return None
     for name in ("JobName", "JobUID", "NewJobState"):
-        if not isinstance(attributes.get(name), str) or not attributes[name]:
+        if not attributes.get(name):
             raise MalformedEvent(f"attribute {name} is missing")
     try:
         # The project may appear as a number here, so only the last segment of the name is compared.
@@ -161,13 +156,22 @@ def _with_bytes(push: Any) -> dict[str, Any]:
     message.setdefault("publishTime", message.get("publish_time"))
     if not isinstance(message["messageId"], str) or not message["messageId"]:
         raise MalformedEvent("message.messageId is missing")
-    attributes = message.get("attributes") or {}
-    if not isinstance(attributes, dict):
-        raise MalformedEvent("message.attributes is not an object")
+    # Pub/Sub leaves out what is empty, or not.
+    attributes, data = message.get("attributes", {}), message.get("data", "")
+    if not isinstance(attributes, dict) or not all(isinstance(value, str) for value in attributes.values()):
+        raise MalformedEvent("message.attributes is not an object of strings")
     message["attributes"] = attributes
-    data = message.get("data") or ""
+    if not isinstance(data, str):
+        raise MalformedEvent("message.data is not a string")
     try:
         message["data"] = base64.b64decode(data, validate=True)
-    except (binascii.Error, TypeError, ValueError) as error:
+    except ValueError as error:
         raise MalformedEvent("message.data is not base64") from error
     return push | {"message": message}
+
+
+def _json(text: bytes, what: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise MalformedEvent(f"{what} is not JSON") from error
