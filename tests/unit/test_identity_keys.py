@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jennah.local.issuer import LocalIssuer, SigningKey, claims_for
@@ -30,6 +30,8 @@ from shared.signing_keys import (
 
 AUDIENCE = "jennah-local"
 STRANGER = SigningKey.generate()
+
+unhurried = settings(deadline=None)  # the machine may be busy
 
 Server = TypeVar("Server", bound=ThreadingHTTPServer)
 
@@ -340,7 +342,7 @@ def unsigned(claims: dict[str, Any], header: dict[str, Any]) -> str:
         {"issuer": "{url}", "jwks_uri": "http://keys.example.com/jwks"},
         {"issuer": "{url}", "jwks_uri": f"data:application/json,{json.dumps({'keys': [STRANGER.jwk]})}"},
     ],
-    ids=str,
+    ids=lambda discovery: "-".join(discovery) or "empty",
 )
 def test_keys_come_from_no_other_place(documents: Documents, discovery: dict[str, Any]) -> None:
     documents.put("/jwks", {"keys": [STRANGER.jwk]})
@@ -368,6 +370,7 @@ def test_an_endless_answer_is_cut(documents: Documents) -> None:
 
 
 @given(body=st.binary() | st.sampled_from([b"[]", b"7", b'{"keys": {}}', b'{"keys": "RSA"}']))
+@unhurried
 def test_no_answer_breaks_the_verifier(module_documents: Documents, body: bytes) -> None:
     module_documents.put("/jwks", body)
     with pytest.raises(Unavailable):
@@ -388,6 +391,7 @@ odd = st.none() | st.booleans() | st.integers() | st.text() | st.lists(st.text()
 
 
 @given(st.lists(st.dictionaries(members, values | odd, min_size=1), max_size=5))
+@unhurried
 def test_no_key_breaks_the_good_one(module_documents: Documents, keys: list[dict[str, object]]) -> None:
     module_documents.put("/jwks", {"keys": [*keys, STRANGER.jwk]})
     verify(module_documents)
