@@ -132,8 +132,11 @@ class Runner:
             self._launcher.stdin.close()
         await self.lost
         await self._launcher.wait()
-        for exited in self._exits.values():
-            exited.cancel()  # the launcher died without a word about them
+        for number, exited in self._exits.items():
+            if not exited.done():  # the launcher itself was killed
+                with suppress(KeyError, ProcessLookupError, PermissionError):
+                    os.killpg(self._pids[number], signal.SIGKILL)
+                exited.cancel()
         await self._idle.wait()
         self._ledger.close()
 

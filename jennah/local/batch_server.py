@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,17 @@ from google.cloud.batch_v1.services.batch_service.transports import BatchService
 
 from jennah.local.batch_faults import BatchFaults
 from jennah.local.batch_runner import Run, read_ledger
-from jennah.local.processes import Process, Processes, free_port, wait_until_listening
+from jennah.local.processes import (
+    LocalCloudError,
+    PortTaken,
+    Process,
+    Processes,
+    free_port,
+    wait_until_listening,
+)
+
+_START_SECONDS = 30
+_ATTEMPTS = 3  # another process may take a free port before the service does
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +60,35 @@ def start_batch(
     Raises:
         LocalCloudError: it does not start.
     """
-    port = free_port()
-    command = [
-        sys.executable,
-        "-m",
-        "jennah.local.batch_service",
-        f"--port={port}",
-        f"--directory={directory}",
-    ]
     env = {name: value for name, value in os.environ.items() if name != "PUBSUB_EMULATOR_HOST"}
     if pubsub:
         env["PUBSUB_EMULATOR_HOST"] = pubsub
-    process = processes.start(f"batch-{port}", [*command, *options], env=env)
-    wait_until_listening(process, port)
+    for attempt in range(1, _ATTEMPTS + 1):
+        port = free_port()
+        module = [sys.executable, "-m", "jennah.local.batch_service"]
+        command = [*module, f"--port={port}", f"--directory={directory}", *options]
+        process = processes.start(f"batch-{port}", command, env=env)
+        try:
+            _wait_until_serving(process, port)
+            break
+        except PortTaken:
+            if attempt == _ATTEMPTS:
+                raise
     host = f"127.0.0.1:{port}"
     transport = BatchServiceGrpcTransport(channel=grpc.insecure_channel(host))
     return BatchServer(
         process, host, directory, batch_v1.BatchServiceClient(transport=transport), BatchFaults(host)
     )
+
+
+def _wait_until_serving(process: Process, port: int) -> None:
+    # That something listens on the port is not enough: it might be another process that was quicker.
+    deadline = time.monotonic() + _START_SECONDS
+    while f"serving 127.0.0.1:{port}" not in process.log.read_text():
+        if not process.alive:
+            wait_until_listening(process, port)  # raises, and knows why
+        if time.monotonic() > deadline:
+            raise LocalCloudError(
+                f"{process.name} did not start within {_START_SECONDS} s: see {process.log}."
+            )
+        time.sleep(0.005)
