@@ -44,7 +44,27 @@ def _environment(value: dict[str, str]) -> dict[str, str]:
     return value
 
 
-Text = Annotated[str, AfterValidator(_text)]
+# What the validation library says, in the words of this API.
+_SENTENCES = {
+    "missing": "is required",
+    "extra_forbidden": "is no field of this request",
+    "json_invalid": "is not JSON: {error}",
+    "model_type": "must be an object",
+    "dict_type": "must be an object",
+    "list_type": "must be a list",
+    "string_type": "must be a string",
+    "int_type": "must be a whole number",
+    "string_too_short": "must have at least {min_length} character",
+    "string_too_long": "must have at most {max_length} characters",
+    "too_long": "must have at most {max_length} entries",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "value_error": "{error}",
+}
+
+# An answer must not grow with what is wrong in the request.
+_MOST_PROBLEMS = 20
+_LONGEST_NAME = 100
 
 
 class SubmitRequest(BaseModel):
@@ -53,10 +73,12 @@ class SubmitRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     image_uri: Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_image)]
-    commands: Annotated[list[Annotated[Text, Field(max_length=16_384)]], Field(max_length=100)] = []
-    name: Annotated[Text, Field(min_length=1, max_length=100)] | None = None
+    commands: Annotated[
+        list[Annotated[str, Field(max_length=16_384), AfterValidator(_text)]], Field(max_length=100)
+    ] = []
+    name: Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_text)] | None = None
     env: Annotated[
-        dict[str, Annotated[Text, Field(max_length=32_768)]],
+        dict[str, Annotated[str, Field(max_length=32_768), AfterValidator(_text)]],
         Field(max_length=100),
         AfterValidator(_environment),
     ] = {}
@@ -68,14 +90,14 @@ class SubmitRequest(BaseModel):
         """Read a body.
 
         Raises:
-            InvalidArgument: names the first field that is wrong; all of them stand in its details.
+            InvalidArgument: names the first field that is wrong; the first 20 stand in its details.
         """
         try:
             return cls.model_validate_json(body)
         except ValidationError as error:
             details = [
                 {"field": _path(problem["loc"]), "reason": _sentence(problem)}
-                for problem in error.errors(include_url=False, include_input=False)
+                for problem in error.errors(include_url=False, include_input=False)[:_MOST_PROBLEMS]
             ]
             first = details[0]
             raise InvalidArgument(f"{first['field']}: {first['reason']}", *details) from None
@@ -93,19 +115,16 @@ class SubmitRequest(BaseModel):
 def _path(location: tuple[int | str, ...]) -> str:
     path = ""
     for part in location:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
+        if isinstance(part, int):
+            path += f"[{part}]"
+        else:
+            path += f".{part[:_LONGEST_NAME]}" if path else part[:_LONGEST_NAME]
     return path or "body"
 
 
 def _sentence(problem: Mapping[str, Any]) -> str:
-    match problem["type"]:
-        case "missing":
-            return "is required"
-        case "extra_forbidden":
-            return "is no field of this request"
-        case _:
-            text: str = problem["msg"]
-            return text.removeprefix("Value error, ")
+    sentence = _SENTENCES.get(problem["type"])
+    return sentence.format(**problem.get("ctx", {})) if sentence else str(problem["msg"])
 
 
 def job_json(job: Job, attempts: list[Attempt] | None = None) -> dict[str, Any]:

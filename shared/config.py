@@ -6,6 +6,7 @@ Standard library only. No other module of `shared` reads the environment.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -92,33 +93,56 @@ class Settings:
             SettingsError: one is missing or wrong; the message names it and says what it should be.
         """
         return cls(
-            project=_required(environ, "GOOGLE_CLOUD_PROJECT", "the Google Cloud project id"),
-            spanner_instance=_required(environ, "SPANNER_INSTANCE", "the Spanner instance id"),
-            spanner_database=environ.get("SPANNER_DATABASE") or "main",
-            region=environ.get("JENNAH_REGION") or "us-central1",
-            deployment=environ.get("JENNAH_DEPLOYMENT") or "jennah",
-            jobs_topic=environ.get("JENNAH_JOBS_TOPIC") or "jobs",
-            batch_events_topic=environ.get("JENNAH_BATCH_EVENTS_TOPIC") or "batch-events",
-            job_service_account=environ.get("JENNAH_JOB_SERVICE_ACCOUNT") or None,
+            project=_name(environ, "GOOGLE_CLOUD_PROJECT"),
+            spanner_instance=_name(environ, "SPANNER_INSTANCE"),
+            spanner_database=_name(environ, "SPANNER_DATABASE", "main"),
+            region=_name(environ, "JENNAH_REGION", "us-central1"),
+            deployment=_name(environ, "JENNAH_DEPLOYMENT", "jennah"),
+            jobs_topic=_name(environ, "JENNAH_JOBS_TOPIC", "jobs"),
+            batch_events_topic=_name(environ, "JENNAH_BATCH_EVENTS_TOPIC", "batch-events"),
+            job_service_account=_name(environ, "JENNAH_JOB_SERVICE_ACCOUNT", "") or None,
             issuers=_issuers(environ.get("JENNAH_OIDC_ISSUERS") or "[]"),
             admission=_admission(environ.get("JENNAH_ADMIT") or "{}"),
             timing=_timing(environ),
-            batch_emulator_host=environ.get("BATCH_EMULATOR_HOST") or None,
-            spanner_emulator_host=environ.get("SPANNER_EMULATOR_HOST") or None,
+            batch_emulator_host=_name(environ, "BATCH_EMULATOR_HOST", "") or None,
+            spanner_emulator_host=_name(environ, "SPANNER_EMULATOR_HOST", "") or None,
         )
 
 
-def _required(environ: Mapping[str, str], name: str, meaning: str) -> str:
+# What a setting is, and its shape: one that Google would refuse is refused here, where it can be named.
+_TOPIC = ("a Pub/Sub topic id, not its full name", r"[A-Za-z][A-Za-z0-9._~+%-]{2,254}")
+_HOST = ("host:port, without http://", r"[A-Za-z0-9._-]+:[0-9]{1,5}")
+_NAMES: Mapping[str, tuple[str, str]] = {
+    "GOOGLE_CLOUD_PROJECT": ("the Google Cloud project id", r"[a-z0-9.:-]{1,63}"),
+    "SPANNER_INSTANCE": ("the Spanner instance id", r"[a-z][a-z0-9-]{0,63}"),
+    "SPANNER_DATABASE": ("the Spanner database id", r"[a-z][a-z0-9_-]{1,29}"),
+    "JENNAH_REGION": ("a region, such as us-central1", r"[a-z]+-[a-z]+[0-9]+"),
+    # It is the value of a label of every Batch job.
+    "JENNAH_DEPLOYMENT": ("1 to 63 lower-case letters, digits, '-' or '_'", r"[a-z0-9_-]{1,63}"),
+    "JENNAH_JOBS_TOPIC": _TOPIC,
+    "JENNAH_BATCH_EVENTS_TOPIC": _TOPIC,
+    "JENNAH_JOB_SERVICE_ACCOUNT": ("a service account's email address", r"[a-z0-9.-]+@[a-z0-9.-]+"),
+    "BATCH_EMULATOR_HOST": _HOST,
+    "SPANNER_EMULATOR_HOST": _HOST,
+}
+
+
+def _name(environ: Mapping[str, str], name: str, default: str | None = None) -> str:
+    meaning, shape = _NAMES[name]
     value = environ.get(name)
     if not value:
-        raise SettingsError(f"{name} is not set: set it to {meaning}.")
+        if default is None:
+            raise SettingsError(f"{name} is not set: set it to {meaning}.")
+        return default
+    if not re.fullmatch(shape, value):
+        raise SettingsError(f"{name} must be {meaning}, not {value!r}.")
     return value
 
 
 def _json(name: str, text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SettingsError(f"{name} is not JSON ({error}).") from None
 
 
@@ -135,6 +159,8 @@ def _issuers(text: str) -> tuple[Issuer, ...]:
         for key in ("issuer", "audience", "provider"):
             if not isinstance(entry.get(key), str) or not entry[key]:
                 raise SettingsError(f"{name} has an entry without {key!r}: every issuer needs one.")
+        if not isinstance(entry.get("jwks_uri", ""), str):
+            raise SettingsError(f"{name} has a 'jwks_uri' that is no URL.")
         issuers.append(Issuer(**entry))
     providers = [issuer.provider for issuer in issuers]
     if len(set(providers)) < len(providers):
@@ -142,16 +168,26 @@ def _issuers(text: str) -> tuple[Issuer, ...]:
     return tuple(issuers)
 
 
+_ADMITTED: Mapping[str, tuple[str, str]] = {
+    "emails": ("addresses such as 'ann@example.com'", r"[^@\s]+@[^@\s]+"),
+    "domains": ("domains such as 'example.com'", r"[^@\s]+"),
+    "subjects": ("strings 'provider:subject'", r"[^:\s]+:.+"),
+}
+
+
 def _admission(text: str) -> Admission:
     name = "JENNAH_ADMIT"
     if text == "everyone":
         return Admission(everyone=True)
     rules = _json(name, text)
-    if not isinstance(rules, dict) or rules.keys() - {"emails", "domains", "subjects"}:
+    if not isinstance(rules, dict) or rules.keys() - _ADMITTED:
         raise SettingsError(f'{name} must be "everyone" or an object with "emails", "domains" or "subjects".')
     for key, values in rules.items():
-        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-            raise SettingsError(f"{name}.{key} must be a list of strings.")
+        meaning, shape = _ADMITTED[key]
+        if not isinstance(values, list) or not all(
+            isinstance(value, str) and re.fullmatch(shape, value) for value in values
+        ):
+            raise SettingsError(f"{name}.{key} must be a list of {meaning}.")
     return Admission(
         emails=frozenset(value.lower() for value in rules.get("emails", ())),
         domains=frozenset(value.lower() for value in rules.get("domains", ())),
@@ -164,13 +200,13 @@ def _timing(environ: Mapping[str, str]) -> Timing:
     for setting in ("tick", "pending_check", "live_check", "unconfirmed_check", "retry_base"):
         name = f"JENNAH_{setting.upper()}_SECONDS"
         text = environ.get(name)
-        if text is None:
+        if not text:
             continue
         try:
             seconds = float(text)
         except ValueError:
             seconds = -1
-        if not 0 < seconds < 86_400:
-            raise SettingsError(f"{name} must be a number of seconds between 0 and 86400, not {text!r}.")
+        if not 0.001 <= seconds <= 86_400:
+            raise SettingsError(f"{name} must be a number of seconds from 0.001 to 86400, not {text!r}.")
         changed[setting] = timedelta(seconds=seconds)
     return Timing(**changed)

@@ -133,7 +133,8 @@ class Dispatch:
             )
             return
         if job.status.final:
-            if notification.state in _ENDS and notification.state != _END_OF.get(job.status):
+            known = job.batch_uid == notification.uid
+            if known and notification.state in _ENDS and notification.state != _END_OF.get(job.status):
                 late = f"{notification.state} came after {job.status}"
                 self._transitions.touch(job, next_check_at=job.next_check_at, last_ignored=late)
         elif notification.state == BatchState.RUNNING and job.batch_uid is not None:
@@ -155,6 +156,9 @@ class Dispatch:
     def _confirm(self, job: Job, notification: BatchNotification) -> None:
         record = self._batch.get(batch_name(job))
         current = job
+        if record is None and job.batch_uid is None:
+            _logger.info("notification ignored: Batch has no such job", extra={"job": job.job_id})
+            return
         if record is not None:
             if record.ref.uid != notification.uid or not self._follower.ours(job, record):
                 _logger.info("notification ignored: Batch knows another uid", extra={"job": job.job_id})

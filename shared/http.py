@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from flask import Request, Response
+from google.api_core import exceptions
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 from werkzeug.exceptions import NotFound as NoRoute
 from werkzeug.routing import Map, RequestRedirect, Rule
@@ -40,6 +41,15 @@ _ROUTES = Map(
     ],
     strict_slashes=False,
     merge_slashes=False,
+)
+
+# What the database raises when it is overloaded or out of reach.
+_PASSING = (
+    exceptions.Aborted,
+    exceptions.DeadlineExceeded,
+    exceptions.ResourceExhausted,
+    exceptions.RetryError,
+    exceptions.ServiceUnavailable,
 )
 
 Answer = tuple[int, Mapping[str, Any]]
@@ -81,13 +91,14 @@ class Api:
     def _submit(self, request: Request, identity: Identity) -> Answer:
         _query(request, ())
         key = request.headers.get("Idempotency-Key")
-        if key is not None and (not 1 <= len(key) <= MAX_IDEMPOTENCY_KEY or not key.isprintable()):
+        if key is not None and not _is_idempotency_key(key):
             raise errors.InvalidArgument.of_field(
-                "Idempotency-Key", f"must be 1 to {MAX_IDEMPOTENCY_KEY} printable characters"
+                "Idempotency-Key", f"must be 1 to {MAX_IDEMPOTENCY_KEY} printable ASCII characters"
             )
-        # Who may not submit learns nothing of what is wrong with the body.
-        tenant = self._tenants.resolve_or_create(identity)
+        # Who may not submit learns nothing of what is wrong with the body, and a wrong body makes no tenant.
+        self._tenants.resolve(identity)
         submission = SubmitRequest.parse(_body(request))
+        tenant = self._tenants.resolve_or_create(identity)
         try:
             job, new = self._jobs.submit(tenant.tenant_id, submission, key)
         except TenantGone:
@@ -151,6 +162,9 @@ def error_response(error: errors.JennahError) -> Response:
     response = _response(error.http_status, body)
     if error.http_status == errors.Unauthenticated.http_status:
         response.headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, errors.MethodNotAllowed):
+        # RFC 9110 §15.5.6: a 405 names what is allowed.
+        response.headers["Allow"] = ", ".join(error.details[0]["allowed"])
     if error.http_status == errors.Unavailable.http_status:
         response.headers["Retry-After"] = "1"
     return response
@@ -167,10 +181,17 @@ def _route(request: Request) -> tuple[str, Mapping[str, Any]]:
     try:
         return _ROUTES.bind_to_environ(request.environ).match()
     except MethodNotAllowed as error:
-        allowed = ", ".join(error.valid_methods or ())
-        raise errors.MethodNotAllowed(f"{request.method} is not possible here, only {allowed}.") from None
+        allowed = sorted(error.valid_methods or ())
+        raise errors.MethodNotAllowed(
+            f"This path answers {', '.join(allowed)} only.", {"allowed": allowed}
+        ) from None
     except (NoRoute, RequestRedirect, HTTPException):
         raise errors.NotFound("There is no such path; the API is described in the documentation.") from None
+
+
+def _is_idempotency_key(text: str) -> bool:
+    # What is not ASCII has no agreed meaning in a header.
+    return 1 <= len(text) <= MAX_IDEMPOTENCY_KEY and text.isascii() and text.isprintable()
 
 
 def _body(request: Request) -> bytes:

@@ -11,7 +11,7 @@ from shared.config import Timing
 from shared.follow import Batch, Follower
 from shared.lifecycle import Applied
 from shared.messages import JobMessage, Tick
-from shared.model import Actor, JobKey, JobStatus
+from shared.model import Actor, Job, JobKey, JobStatus
 from shared.rows import Reads
 from shared.transitions import Transitions
 
@@ -61,14 +61,22 @@ class Reconciliation:
         """
         if self._now() - tick.published_at > self._timing.tick:
             return 0
-        due = self._reads.due(self._now(), _MOST_PER_TICK)
-        for key in due:
+        # A Batch that answers slowly must not keep this tick past the function's timeout.
+        end = self._now() + self._timing.function_timeout / 2
+        looked = 0
+        for key in self._reads.due(self._now(), _MOST_PER_TICK):
             try:
                 self.check(key)
             except Exception:
+                # One row that can't be repaired must not stop the others, nor come first each time.
                 _logger.exception("check failed", extra={"job": key.job_id})
-                self._postpone(key)
-        return len(due)
+                job = self._reads.job(key)
+                if job is not None:
+                    self._postpone(job)
+            looked += 1
+            if self._now() > end:
+                break
+        return looked
 
     def check(self, key: JobKey) -> None:
         """Do what is owed to one job, by what Batch says of it.
@@ -83,14 +91,13 @@ class Reconciliation:
             self._follower.settle(job)
         elif job.status is JobStatus.PENDING:
             self._publish(JobMessage(key, job.attempt))
-            self._postpone(key)
+            self._postpone(job)
         else:
             record = self._batch.get(batch_name(job))
             decision = self._follower.follow(job, record, Actor.RECONCILER)
             if not isinstance(decision, Applied):
-                self._postpone(key)
+                self._postpone(job)
 
-    def _postpone(self, key: JobKey) -> None:
-        job = self._reads.job(key)
-        if job is not None and job.next_check_at is not None:
+    def _postpone(self, job: Job) -> None:
+        if job.next_check_at is not None:
             self._transitions.touch(job, next_check_at=self._now() + self._follower.spacing(job))
