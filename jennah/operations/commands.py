@@ -18,7 +18,7 @@ from rich.table import Table
 from jennah.access import CommandFailed
 from jennah.operations.database import opened
 from jennah.operations.description import compare, describe, read_expected
-from jennah.operations.migrate import Migrated, Plan, PreflightFailed, plan
+from jennah.operations.migrate import Migrated, Plan, PreflightFailed, plan, survey
 from jennah.operations.migrate import migrate as bring_up_to_date
 from jennah.operations.preflight import Problem
 from jennah.operations.sql import Migration, SchemaError, schema_directory
@@ -73,7 +73,7 @@ def check_schema(*, as_json: bool) -> None:
         settings = Settings.from_env(os.environ)
         directory = schema_directory()
         with opened(settings) as database:
-            pending = plan(database, directory).pending
+            pending = survey(database, directory).pending
             differences = compare(read_expected(directory), describe(database))
     if as_json:
         shown = [asdict(difference) for difference in differences]

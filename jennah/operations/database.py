@@ -54,7 +54,7 @@ def _reach_emulator(host: str) -> None:
     try:
         with socket.create_connection((name, int(port)), _CONNECT_SECONDS):
             return
-    except (OSError, ValueError):
+    except OSError:
         raise SchemaError(
             f"Nothing answers at SPANNER_EMULATOR_HOST={host}: start the local cloud with `make up`, or "
             "unset the variable to reach Google Cloud."

@@ -7,7 +7,7 @@ equal), so that a database can be judged where there is no emulator to ask.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -284,17 +284,13 @@ def _compare_named(
                 isinstance(shape, Column) and isinstance(actual, Column) and is_stricter(name, shape, actual)
             )
             yield Difference(f"{owner}.{name}", str(shape), str(actual), harmless=harmless)
-    for name in _added(expected, found):
-        addition = found[name]
+    for name, addition in found.items():
+        if name in expected:
+            continue
         harmful = (isinstance(addition, Column) and breaks_inserts(addition)) or (
             isinstance(addition, Index) and addition.unique
         )
         yield Difference(f"{owner}.{name}", "nothing", str(addition), harmless=not harmful)
-
-
-def _added(expected: Iterable[str], found: Iterable[str]) -> list[str]:
-    known = set(expected)
-    return [name for name in found if name not in known]
 
 
 def _plain(expression: str | None) -> str | None:

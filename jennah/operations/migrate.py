@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -72,23 +72,38 @@ class Plan:
     report: preflight.Report
 
 
-def plan(database: Database, directory: Path, *, resume_pending: bool = False) -> Plan:
-    """Find out what there is to do, and what stands in the way. Changes nothing.
+def survey(database: Database, directory: Path) -> Plan:
+    """Find out which migrations there are to do, without a look at the rows. Changes nothing.
 
     Raises:
         SchemaError: an applied file was changed since, or the database is newer than this release.
     """
     migrations = read_migrations(directory)
-    expected = read_expected(directory)
     found = describe(database)
     records = _records(database, found)
     _verify(records, migrations)
     there = [] if records else _already_there(found, migrations)
     pending = tuple(m for m in migrations if m.version not in records and m not in there)
-    if not pending or not found.tables.keys() & expected.tables.keys() - {_RECORDS}:
-        return Plan(found, tuple(there), pending, preflight.Report((), (), ()))
-    report = preflight.inspect(database, expected, found, _effects(pending), resume_pending=resume_pending)
-    return Plan(found, tuple(there), pending, report)
+    return Plan(found, tuple(there), pending, preflight.Report((), (), ()))
+
+
+def plan(database: Database, directory: Path, *, resume_pending: bool = False) -> Plan:
+    """Find out what there is to do, and what stands in the way. Changes nothing.
+
+    Raises:
+        SchemaError: as `survey`.
+    """
+    todo = survey(database, directory)
+    if not todo.pending:
+        return todo
+    report = preflight.inspect(
+        database,
+        read_expected(directory),
+        todo.found,
+        _effects(todo.pending),
+        resume_pending=resume_pending,
+    )
+    return replace(todo, report=report)
 
 
 def migrate(
@@ -270,5 +285,6 @@ def _verify_result(database: Database, expected: Description) -> None:
     if different:
         raise SchemaError(
             f"Every migration is applied, yet {different[0].where} is {different[0].found}, not "
-            f"{different[0].expected} ({len(different)} differences): see `jennah check-schema`."
+            f"{different[0].expected} ({len(different)} differences): see "
+            "`jennah check-schema`, and put them right as schema.sql says."
         )
