@@ -161,6 +161,8 @@ def _issuers(text: str) -> tuple[Issuer, ...]:
                 raise SettingsError(f"{name} has an entry without {key!r}: every issuer needs one.")
         if not isinstance(entry.get("jwks_uri", ""), str):
             raise SettingsError(f"{name} has a 'jwks_uri' that is no URL.")
+        if not isinstance(entry.get("jwks_uri"), str | None):
+            raise SettingsError(f"{name} has an entry whose 'jwks_uri' is no text.")
         issuers.append(Issuer(**entry))
     providers = [issuer.provider for issuer in issuers]
     if len(set(providers)) < len(providers):

@@ -1,0 +1,197 @@
+"""Settings: every wrong one is refused at start, by its name and in one sentence."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import FrozenInstanceError
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.config import Admission, Issuer, Settings, Timing
+from shared.errors import SettingsError
+
+NEEDED = {"GOOGLE_CLOUD_PROJECT": "my-project", "SPANNER_INSTANCE": "jennah"}
+ISSUER = {"issuer": "https://accounts.google.com", "audience": "jennah", "provider": "google"}
+TIMES = ("TICK", "PENDING_CHECK", "LIVE_CHECK", "UNCONFIRMED_CHECK", "RETRY_BASE")
+
+
+def refusal(**changed: str) -> str:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env({**NEEDED, **changed})
+    message = str(caught.value)
+    assert message.endswith(".")
+    assert "\n" not in message
+    return message
+
+
+def test_defaults_are_productions() -> None:
+    settings = Settings.from_env(NEEDED)
+    assert settings == Settings(project="my-project", spanner_instance="jennah")
+    assert settings.admission == Admission()  # nobody
+    assert settings.batch_parent == "projects/my-project/locations/us-central1"
+
+
+def test_what_is_empty_counts_as_not_set() -> None:
+    names = ["SPANNER_DATABASE", "JENNAH_REGION", "JENNAH_DEPLOYMENT", "JENNAH_JOBS_TOPIC", "JENNAH_ADMIT"]
+    names += ["JENNAH_OIDC_ISSUERS", "BATCH_EMULATOR_HOST", "SPANNER_EMULATOR_HOST", "JENNAH_TICK_SECONDS"]
+    names += ["JENNAH_BATCH_EVENTS_TOPIC", "JENNAH_JOB_SERVICE_ACCOUNT"]
+    assert Settings.from_env({**NEEDED, **dict.fromkeys(names, "")}) == Settings.from_env(NEEDED)
+
+
+def test_every_setting_is_read() -> None:
+    settings = Settings.from_env(
+        {
+            **NEEDED,
+            "SPANNER_DATABASE": "jobs-db",
+            "JENNAH_REGION": "northamerica-northeast1",
+            "JENNAH_DEPLOYMENT": "blue_2",
+            "JENNAH_JOBS_TOPIC": "a.jobs",
+            "JENNAH_BATCH_EVENTS_TOPIC": "a.events",
+            "JENNAH_JOB_SERVICE_ACCOUNT": "jobs@my-project.iam.gserviceaccount.com",
+            "JENNAH_OIDC_ISSUERS": json.dumps([ISSUER]),
+            "JENNAH_ADMIT": json.dumps(
+                {"emails": ["Ann@Example.com"], "domains": ["Example.org"], "subjects": ["g:A b"]}
+            ),
+            "BATCH_EMULATOR_HOST": "127.0.0.1:9",
+            "SPANNER_EMULATOR_HOST": "localhost:9010",
+            **{f"JENNAH_{name}_SECONDS": "1.5" for name in TIMES},
+        }
+    )
+    second = timedelta(seconds=1.5)
+    assert settings == Settings(
+        project="my-project",
+        spanner_instance="jennah",
+        spanner_database="jobs-db",
+        region="northamerica-northeast1",
+        deployment="blue_2",
+        jobs_topic="a.jobs",
+        batch_events_topic="a.events",
+        job_service_account="jobs@my-project.iam.gserviceaccount.com",
+        issuers=(Issuer(**ISSUER),),
+        admission=Admission(
+            emails=frozenset({"ann@example.com"}),
+            domains=frozenset({"example.org"}),
+            subjects=frozenset({"g:A b"}),
+        ),
+        timing=Timing(
+            tick=second,
+            pending_check=second,
+            live_check=second,
+            unconfirmed_check=second,
+            retry_base=second,
+        ),
+        batch_emulator_host="127.0.0.1:9",
+        spanner_emulator_host="localhost:9010",
+    )
+    with pytest.raises(FrozenInstanceError):
+        settings.project = "other"  # type: ignore[misc]  # that it can't be written is what is tested
+
+
+def test_everyone_is_admitted_only_by_that_word() -> None:
+    assert Settings.from_env({**NEEDED, "JENNAH_ADMIT": "everyone"}).admission == Admission(everyone=True)
+    for other in ("Everyone", '"everyone"', "all", "*", "true", '{"everyone": true}'):
+        assert "JENNAH_ADMIT" in refusal(JENNAH_ADMIT=other)
+
+
+@pytest.mark.parametrize("name", sorted(NEEDED))
+def test_what_is_needed_is_named(name: str) -> None:
+    assert refusal(**{name: ""}).startswith(f"{name} is not set: set it to ")
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("GOOGLE_CLOUD_PROJECT", ["projects/my-project", "my project", "My-Project", "x" * 64]),
+        ("SPANNER_INSTANCE", ["projects/p/instances/i", "-i", "I", "jennah\n"]),
+        ("SPANNER_DATABASE", ["m", "main/x", "1main", "x" * 31]),
+        ("JENNAH_REGION", ["us-central1-a", "us", "locations/us-central1", "US-CENTRAL1"]),
+        ("JENNAH_DEPLOYMENT", ["Blue", "a.b", "a b", "é", "x" * 64]),
+        ("JENNAH_JOBS_TOPIC", ["projects/p/topics/jobs", "ab", "1jobs", "a b c", "x" * 256]),
+        ("JENNAH_BATCH_EVENTS_TOPIC", ["projects/p/topics/jobs", "ab"]),
+        ("JENNAH_JOB_SERVICE_ACCOUNT", ["default", "a@b@c", "a@b c", "serviceAccount:a@b"]),
+        ("BATCH_EMULATOR_HOST", ["localhost", "http://localhost:1", ":80", "localhost:", "localhost:x"]),
+        ("SPANNER_EMULATOR_HOST", ["localhost", "http://localhost:1/"]),
+        *[
+            (f"JENNAH_{name}_SECONDS", ["0", "-1", "x", "nan", "inf", "1e-9", "86400.1", "1 s", "0x1"])
+            for name in TIMES
+        ],
+    ],
+)
+def test_a_wrong_setting_is_named(name: str, values: list[str]) -> None:
+    for value in values:
+        message = refusal(**{name: value})
+        assert message.startswith(f"{name} must be ")
+        assert repr(value) in message
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "{",
+        "{}",
+        "null",
+        "[5]",
+        "[" * 100_000,
+        "[{}]",
+        *[json.dumps([{**ISSUER, name: value}]) for name in ISSUER for value in ("", None, 5, ["x"])],
+        *[json.dumps([{key: ISSUER[key] for key in ISSUER if key != name}]) for name in ISSUER],
+        json.dumps([{**ISSUER, "jwks_uri": 5}]),
+        json.dumps([{**ISSUER, "jwks_uri": ["https://x"]}]),
+        json.dumps([{**ISSUER, "client_secret": "x"}]),
+        json.dumps([ISSUER, {**ISSUER, "issuer": "https://other.example.com"}]),
+    ],
+    ids=lambda value: value[:100],
+)
+def test_wrong_issuers_are_named(value: str) -> None:
+    assert refusal(JENNAH_OIDC_ISSUERS=value).startswith("JENNAH_OIDC_ISSUERS ")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "{",
+        "[]",
+        "5",
+        "null",
+        '{"email": []}',
+        *[json.dumps({name: value}) for name in ("emails", "domains", "subjects") for value in (5, "x", [5])],
+        '{"emails": ["example.com"]}',
+        '{"emails": ["ann@"]}',
+        '{"domains": ["@example.com"]}',
+        '{"domains": [""]}',
+        '{"subjects": ["only-a-subject"]}',
+        '{"subjects": [":x"]}',
+    ],
+)
+def test_rules_that_would_admit_nobody_by_mistake_are_named(value: str) -> None:
+    assert refusal(JENNAH_ADMIT=value).startswith("JENNAH_ADMIT")
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["issuer", "audience", "provider", "jwks_uri", "emails", "domains", "subjects"]),
+            inner,
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.sampled_from(["JENNAH_OIDC_ISSUERS", "JENNAH_ADMIT"]), json_values.map(json.dumps) | st.text())
+def test_any_text_is_understood_or_named(name: str, text: str) -> None:
+    try:
+        Settings.from_env({**NEEDED, name: text})
+    except SettingsError:
+        assert refusal(**{name: text}).startswith(name)
+
+
+@given(st.floats(0.001, 86_400))
+def test_any_time_is_kept_to_the_microsecond(seconds: float) -> None:
+    settings = Settings.from_env({**NEEDED, "JENNAH_TICK_SECONDS": repr(seconds)})
+    assert settings.timing.tick == timedelta(seconds=seconds) > timedelta(0)
