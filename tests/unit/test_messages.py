@@ -84,7 +84,7 @@ def job_fields(**changed: object) -> bytes:
 
 
 def meanings(headers: Mapping[str, str], body: bytes) -> list[object]:
-    """What each function would read from it. Only MalformedEvent may be raised, and it counts as a meaning."""
+    """What each function would read from it; MalformedEvent, and no other error, counts as a meaning."""
     try:
         event = decode(headers, body)
     except MalformedEvent:
