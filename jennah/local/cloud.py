@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import http.client
+import os
 import shlex
 import shutil
 import signal
@@ -103,9 +104,10 @@ class LocalCloud:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._closing.set()
-        self._watcher.join()
+        with self._changing:
+            self._closing.set()
         self._resources.close()
+        self._watcher.join()
 
     def wait(self) -> str:
         """Wait until the cloud can't go on, and return why."""
@@ -196,6 +198,8 @@ class LocalCloud:
 
     def _mend(self) -> None:
         """Start again what has died, after its pause, or give up."""
+        if self._closing.is_set():
+            return
         for name, process in list(self._running.items()):
             if process.alive:
                 continue
@@ -227,13 +231,18 @@ def up(port: int = DEFAULT_PORT, root: Path | None = None) -> int:
     def stop(_number: int, _frame: FrameType | None) -> None:
         for number in stopping:  # once is enough: what follows must not be interrupted
             signal.signal(number, signal.SIG_IGN)
+        os.write(2, b"  ending everything\n")  # print could be interrupted within itself
         raise KeyboardInterrupt
 
     for number in stopping:
         signal.signal(number, stop)
     progress = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def report(line: str) -> None:
+        progress.print(f"  {line}", style="dim", markup=False)
+
     try:
-        with LocalCloud(root or Path.cwd(), port, report=lambda line: progress.print(f"  {line}")) as cloud:
+        with LocalCloud(root or Path.cwd(), port, report=report) as cloud:
             url = cloud.env["JENNAH_URL"]
             sys.stdout.write(f"ready: {url} (addresses in .local/env, logs in .local/logs; Ctrl-C ends it)\n")
             sys.stdout.flush()

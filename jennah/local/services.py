@@ -31,7 +31,17 @@ PUSHED_TO: Final[Mapping[str, str]] = {
 SERVICES: Final = ("spanner", "pubsub", "batch", "issuer", *FUNCTIONS)
 
 # What a child sees of the supervisor's environment: no credentials, no proxy, nobody else's emulators.
-_INHERITED: Final = ("HOME", "JAVA_HOME", "JENNAH_BATCH_RUNNER", "LANG", "LC_ALL", "PATH", "TMPDIR", "TZ")
+_INHERITED: Final = (
+    "DOCKER_HOST",
+    "HOME",
+    "JAVA_HOME",
+    "JENNAH_BATCH_RUNNER",
+    "LANG",
+    "LC_ALL",
+    "PATH",
+    "TMPDIR",
+    "TZ",
+)
 
 # Production's times (`shared.config.Timing`) in the small.
 _TIMING: Final = {

@@ -123,8 +123,9 @@ def test_two_clouds_serve_side_by_side_and_end_with_their_signals(make_up: Calla
             *("PUBSUB_EMULATOR_HOST", "BATCH_EMULATOR_HOST"),
         } <= cloud.env.keys()
         cloud.complete_a_job()
-        memory = sum(process.memory_full_info().pss for process in cloud.descendants())
-        assert memory < 2**30, f"{memory >> 20} MiB"
+        if psutil.LINUX:  # elsewhere shared pages can't be told apart
+            memory = sum(process.memory_full_info().pss for process in cloud.descendants())
+            assert memory < 2**30, f"{memory >> 20} MiB"
     assert _rest_shows_the_instance(one.env)
 
     again = make_up(one.folder)
