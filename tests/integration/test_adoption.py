@@ -286,6 +286,16 @@ def test_migrators_side_by_side_take_over_each_job_once(empty_database: Database
     is_adopted(empty_database, before, Migrated(adopted=adoption.Adopted(live, failed)))
 
 
+def test_a_page_that_somebody_else_took_over_meanwhile_is_left_alone(
+    empty_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(empty_database, PLAIN, some_jobs(60))
+    before = everything(empty_database)
+    keys = [list(key) for key in before["Jobs"]]
+    monkeypatch.setattr(adoption, "_pages", lambda _: [keys, keys])
+    is_adopted(empty_database, before, migrate(empty_database, batch_parent=PARENT))
+
+
 def test_rows_that_break_a_rule_stop_it_with_a_whole_list(empty_database: Database) -> None:
     def tenant(**changes: object) -> dict[str, Any]:
         return TENANT | {"TenantId": str(uuid.uuid4()), "OAuthUserId": str(uuid.uuid4())} | changes
