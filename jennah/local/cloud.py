@@ -8,7 +8,6 @@ the supervisor, however that ends.
 from __future__ import annotations
 
 import fcntl
-import http.client
 import os
 import shlex
 import shutil
@@ -25,7 +24,14 @@ from typing import Final, Self
 
 from rich.console import Console
 
-from jennah.local.processes import LocalCloudError, PortTaken, Process, Processes, wait_until_listening
+from jennah.local.processes import (
+    LocalCloudError,
+    PortTaken,
+    Process,
+    Processes,
+    wait_until_healthy,
+    wait_until_listening,
+)
 from jennah.local.pubsub import LocalPubsub
 from jennah.local.services import FUNCTIONS, PUSHED_TO, SERVICES, Services
 
@@ -175,7 +181,7 @@ class LocalCloud:
         self._report("migrated the database")
         self._await(SERVICES)
         wait_until_listening(self._running["spanner"], services.spanner_rest_port)
-        _await_answer(self._port, "/health", self._running["submission"])
+        wait_until_healthy(self._running["submission"], self._port, "/health")
 
     def _start(self, name: str) -> Process:
         command, env = self._services.command_of(name), self._services.environment_of(name)
@@ -249,6 +255,8 @@ def up(port: int = DEFAULT_PORT, root: Path | None = None) -> int:
             failure = cloud.wait()
     except LocalCloudError as error:
         failure = str(error)
+    except OSError as error:
+        failure = f"The local cloud can't run here: {error}."
     except KeyboardInterrupt:
         return 0
     progress.print(failure, markup=False)
@@ -287,23 +295,3 @@ def _write_env(path: Path, env: Mapping[str, str]) -> None:
     unfinished = path.with_suffix(".new")
     unfinished.write_text("".join(f"{name}={shlex.quote(value)}\n" for name, value in env.items()))
     unfinished.replace(path)
-
-
-def _await_answer(port: int, path: str, process: Process) -> None:
-    """Wait until a GET is answered by 200."""
-    deadline = time.monotonic() + _START_SECONDS
-    while True:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-        try:
-            connection.request("GET", path)
-            status = connection.getresponse().status
-            if status == http.HTTPStatus.OK:
-                return
-            problem = f"{path} is answered by {status}"
-        except (OSError, http.client.HTTPException) as error:
-            problem = str(error)
-        finally:
-            connection.close()
-        if not process.alive or time.monotonic() > deadline:
-            raise LocalCloudError(f"{process.name} is not usable ({problem}): see {process.log}.")
-        time.sleep(0.02)

@@ -8,6 +8,7 @@ stops them. A guardian process (`jennah.local.guardian`) ends the groups when th
 from __future__ import annotations
 
 import contextlib
+import http.client
 import itertools
 import os
 import signal
@@ -211,3 +212,27 @@ def wait_until_listening(process: Process, port: int, *, timeout: float = 30.0) 
                 return
         time.sleep(0.01)
     raise LocalCloudError(f"{process.name} did not answer within {timeout:.0f} s: see {process.log}.")
+
+
+def wait_until_healthy(process: Process, port: int, path: str, *, timeout: float = 60.0) -> None:
+    """Wait until a GET of 127.0.0.1:`port` is answered by 200.
+
+    Raises:
+        LocalCloudError: the process ended, or `timeout` seconds passed.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        try:
+            connection.request("GET", path)
+            status = connection.getresponse().status
+            if status == http.HTTPStatus.OK:
+                return
+            problem = f"{path} is answered by {status}"
+        except (OSError, http.client.HTTPException) as error:
+            problem = str(error)
+        finally:
+            connection.close()
+        if not process.alive or time.monotonic() > deadline:
+            raise LocalCloudError(f"{process.name} is not usable ({problem}): see {process.log}.")
+        time.sleep(0.02)
