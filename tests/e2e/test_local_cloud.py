@@ -73,11 +73,11 @@ class Up:
         """Every process of this cloud: all are children of the supervisor, or theirs."""
         return psutil.Process(self.make.pid).children(recursive=True)
 
-    def complete_a_job(self) -> None:
+    def run_job(self, *command: str, until: str) -> None:
         token = fetch_token(self.env["JENNAH_ISSUER_URL"], "you@example.com", self.env["JENNAH_AUDIENCE"])
         with Client(self.env["JENNAH_URL"], token, retry_seconds=10) as client:
-            job = client.submit_job("busybox", ["true"])
-            assert eventually(lambda: client.get_job(job.job_id).status == "COMPLETED", 30)
+            job = client.submit_job("busybox", list(command))
+            assert eventually(lambda: client.get_job(job.job_id).status == until, 30)
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_two_clouds_serve_side_by_side_and_end_with_their_signals(make_up: Calla
             *("GOOGLE_CLOUD_PROJECT", "SPANNER_EMULATOR_HOST", "SPANNER_INSTANCE", "SPANNER_DATABASE"),
             *("PUBSUB_EMULATOR_HOST", "BATCH_EMULATOR_HOST"),
         } <= cloud.env.keys()
-        cloud.complete_a_job()
+        cloud.run_job("true", until="COMPLETED")
         if psutil.LINUX:  # elsewhere shared pages can't be told apart
             memory = sum(process.memory_full_info().pss for process in cloud.descendants())
             assert memory < 2**30, f"{memory >> 20} MiB"
@@ -140,7 +140,7 @@ def test_two_clouds_serve_side_by_side_and_end_with_their_signals(make_up: Calla
     assert not [process for process in of_one if lives(process)]
     assert not (one.folder / ".local" / "env").exists()
 
-    two.complete_a_job()
+    two.run_job("true", until="COMPLETED")
     assert all(map(lives, of_two))
     two.make.signal(signal.SIGINT)  # to the group, as Ctrl-C does
     assert two.make.wait(SECONDS_TO_END)
@@ -159,7 +159,9 @@ def _rest_shows_the_instance(env: dict[str, str]) -> bool:
 def test_a_killed_supervisor_takes_everything_along(make_up: Callable[..., Up]) -> None:
     killed = make_up()
     killed.wait_ready()
+    killed.run_job("sleep", "4321", until="RUNNING")
     processes = killed.descendants()
+    assert any(process.cmdline() == ["sleep", "4321"] for process in processes)
     supervisor = next(p for p in processes if p.ppid() == killed.make.pid)
     supervisor.kill()
     assert eventually(lambda: not any(map(lives, processes)), SECONDS_TO_END)
