@@ -8,6 +8,7 @@ import pytest
 from google.cloud.spanner_v1 import KeySet
 from google.cloud.spanner_v1.database import Database
 from google.cloud.spanner_v1.instance import Instance
+from google.cloud.spanner_v1.transaction import Transaction
 
 from jennah.operations.description import compare, describe, read_expected, to_json
 from jennah.operations.migrate import migrate, plan
@@ -68,6 +69,27 @@ def test_migrators_side_by_side_end_in_the_same_schema(empty_database: Database)
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(run, range(3)))
     assert compare(read_expected(DIRECTORY), describe(empty_database)) == []
+    assert records(empty_database) == ALL_RECORDED
+
+
+def test_waits_for_a_transaction_that_is_under_way(empty_database: Database) -> None:
+    """The emulator refuses a schema change meanwhile."""
+    empty_database.update_ddl([MIGRATIONS[0].statements[0].sql]).result(30)
+    begun, may_end = threading.Event(), threading.Event()
+
+    def hold(transaction: Transaction) -> None:
+        list(transaction.read("Tenants", ["TenantId"], KeySet(all_=True)))
+        begun.set()
+        assert may_end.wait(30)
+
+    with ThreadPoolExecutor(1) as pool:
+        holder = pool.submit(empty_database.run_in_transaction, hold)
+        assert begun.wait(30)
+        release = threading.Timer(0.5, may_end.set)
+        release.start()
+        migrate(empty_database)
+        assert may_end.is_set()
+        holder.exception()  # aborted or not, it is over
     assert records(empty_database) == ALL_RECORDED
 
 
