@@ -143,7 +143,8 @@ class BatchFaults:
     def pause(self, state: JobState, *, job: str = "*", times: int | None = None) -> Fault:
         """Keep jobs in QUEUED, SCHEDULED or RUNNING once they have entered it.
 
-        In RUNNING no process has been started yet. Paused jobs can be cancelled, deleted and preempted.
+        In RUNNING no process has been started yet. Paused jobs can be cancelled, deleted and preempted; in
+        SCHEDULED and RUNNING they occupy one of the places that `--parallel` allows.
         """
         return self._add(Rule(Action.PAUSE, job, times, states=(state.name,)))
 

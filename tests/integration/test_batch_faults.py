@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -50,6 +51,17 @@ def create(
         request_id=str(uuid.uuid4()),
     )
     return batch.client.create_job(request, timeout=timeout)
+
+
+def create_stubborn(batch: BatchServer, job_id: str, retries: int = 0) -> batch_v1.Job:
+    """A job whose task runs and takes no notice of SIGTERM."""
+    script = "trap '' TERM; touch trapped; while :; do sleep 1; done"
+    job = create(batch, job_id, "sh", "-c", script, retries=retries)
+    deadline = time.monotonic() + 10
+    while not list(batch.directory.glob(f"{job.uid}/*/trapped")):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    return job
 
 
 def get(batch: BatchServer, job_id: str) -> batch_v1.Job:
@@ -175,6 +187,15 @@ def test_preempted_and_retried_by_batch_itself(batch: BatchServer, faults: Batch
     assert codes == [50001]
 
 
+def test_cancelled_while_it_is_being_preempted(batch: BatchServer, faults: BatchFaults) -> None:
+    """Neither wish may forget the SIGKILL that the other owes, nor start the task again."""
+    uid = create_stubborn(batch, "both", retries=1).uid
+    faults.preempt("both")
+    batch.client.cancel_job(name=f"{PARENT}/jobs/both")
+    faults.wait_for_state("both", JobState.CANCELLED)
+    assert [run.exit_code for run in batch.ledger() if run.uid == uid] == [137]
+
+
 def test_vanished(batch: BatchServer, faults: BatchFaults) -> None:
     uid = create(batch, "vanished", "sleep", "1000").uid
     faults.wait_for_state("vanished", JobState.RUNNING)
@@ -183,6 +204,15 @@ def test_vanished(batch: BatchServer, faults: BatchFaults) -> None:
         get(batch, "vanished")
     assert create(batch, "vanished").uid != uid
     faults.wait_for_state("vanished", JobState.SUCCEEDED)
+
+
+def test_vanished_while_it_was_being_deleted(batch: BatchServer, faults: BatchFaults) -> None:
+    """The deletion must not take the next job of that name."""
+    operation = batch.client.delete_job(name=create_stubborn(batch, "successor").name)
+    faults.vanish("successor")
+    uid = create(batch, "successor").uid
+    operation.result(timeout=10)
+    assert get(batch, "successor").uid == uid
 
 
 def test_calls_are_counted_by_method_and_job(batch: BatchServer, faults: BatchFaults) -> None:

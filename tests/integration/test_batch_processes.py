@@ -106,6 +106,16 @@ def test_without_its_launcher_the_service_ends_with_a_sentence(batch: BatchServe
     assert batch.process.last_words.startswith("The process that starts the tasks has died")
 
 
+@pytest.mark.skipif(not LINUX, reason="only Linux can tie a process to its parent")
+def test_a_task_ends_with_its_launcher_when_the_service_can_do_nothing(batch: BatchServer) -> None:
+    *others, task, launcher = start_family(batch.client, batch.directory, leave="")
+    os.kill(batch.process.pid, signal.SIGSTOP)
+    launcher.kill()
+    assert psutil.wait_procs([task], timeout=5)[1] == []
+    os.kill(batch.process.pid, signal.SIGCONT)
+    assert psutil.wait_procs(others, timeout=5)[1] == []
+
+
 def service(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "jennah.local.batch_service", *arguments],
