@@ -114,39 +114,33 @@ class Api:
     def _list_jobs(self, request: Request, identity: Identity) -> Answer:
         query = _query(request, ("status", "page_size", "page_token"))
         status, page_size = _status(query), _page_size(query)
-        tenant_id = self._tenant_id(identity)
-        if tenant_id is None:
-            return 200, {"jobs": [], "next_page_token": None}
         jobs, token = self._jobs.page(
-            tenant_id, status=status, page_size=page_size, page_token=query.get("page_token")
+            self._tenant_id(identity), status=status, page_size=page_size, page_token=query.get("page_token")
         )
         return 200, {"jobs": [job_json(job) for job in jobs], "next_page_token": token}
 
     def _get_job(self, request: Request, identity: Identity, job_id: str) -> Answer:
         _query(request, ())
-        job, attempts = self._jobs.get(self._known_tenant_id(identity), job_id)
+        job, attempts = self._jobs.get(self._tenant_id(identity), job_id)
         return 200, job_json(job, attempts)
 
     def _list_transitions(self, request: Request, identity: Identity, job_id: str) -> Answer:
         query = _query(request, ("page_size", "page_token"))
         page_size = _page_size(query)
         transitions, token = self._jobs.transitions(
-            self._known_tenant_id(identity), job_id, page_size=page_size, page_token=query.get("page_token")
+            self._tenant_id(identity), job_id, page_size=page_size, page_token=query.get("page_token")
         )
         shown = [transition_json(transition) for transition in transitions]
         return 200, {"transitions": shown, "next_page_token": token}
 
     def _cancel_job(self, request: Request, identity: Identity, job_id: str) -> Answer:
         _query(request, ())
-        return 200, job_json(self._jobs.cancel(self._known_tenant_id(identity), job_id))
+        return 200, job_json(self._jobs.cancel(self._tenant_id(identity), job_id))
 
-    def _tenant_id(self, identity: Identity) -> str | None:
+    def _tenant_id(self, identity: Identity) -> str:
+        # Who has no tenant yet has no job: the id of no tenant leads to the answers that this deserves.
         tenant = self._tenants.resolve(identity)
-        return tenant.tenant_id if tenant else None
-
-    def _known_tenant_id(self, identity: Identity) -> str:
-        # Who has no tenant yet has no job: the id of no tenant gives the same answer as a foreign job.
-        return self._tenant_id(identity) or "00000000-0000-0000-0000-000000000000"
+        return tenant.tenant_id if tenant else "00000000-0000-0000-0000-000000000000"
 
 
 def error_response(error: errors.JennahError) -> Response:

@@ -17,7 +17,7 @@ from google.cloud.spanner_v1.database import Database
 
 from shared import telemetry
 from shared.config import Settings
-from shared.errors import JennahError, MalformedEvent, SettingsError
+from shared.errors import JennahError, MalformedEvent, MethodNotAllowed, SettingsError
 from shared.rows import Reads
 from shared.transitions import Transitions
 
@@ -135,6 +135,8 @@ def handle_event(request: Request, use: Callable[[CloudEvent], object]) -> Respo
     from shared.http import error_response  # noqa: PLC0415
     from shared.messages import decode  # noqa: PLC0415
 
+    if request.method != "POST":
+        return error_response(MethodNotAllowed("Events are posted here."))
     try:
         use(decode(dict(request.headers), request.get_data()))
     except JennahError as error:
