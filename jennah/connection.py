@@ -84,12 +84,10 @@ class Connection:
             raise ValueError(f"{url!r} is no http or https URL")
         if not (token and token.isascii() and token.isprintable()):
             raise ValueError("the token is empty or holds characters that no token has")
+        # A proxy that the environment names can't reach this machine's own ports.
+        through_proxy = not is_loopback(url)
         self._http = httpx.Client(
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=_REQUEST_SECONDS,
-            trust_env=not is_loopback(
-                url
-            ),  # a proxy from the environment can't reach this machine's own ports
+            headers={"Authorization": f"Bearer {token}"}, timeout=_REQUEST_SECONDS, trust_env=through_proxy
         )
 
     def close(self) -> None:
