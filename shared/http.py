@@ -156,9 +156,9 @@ def error_response(error: errors.JennahError) -> Response:
     response = _response(error.http_status, body)
     if error.http_status == errors.Unauthenticated.http_status:
         response.headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, errors.MethodNotAllowed):
-        # RFC 9110 §15.5.6: a 405 names what is allowed.
-        response.headers["Allow"] = ", ".join(error.details[0]["allowed"])
+    for detail in error.details:
+        if "allowed" in detail:  # RFC 9110 §15.5.6: a 405 names the methods
+            response.headers["Allow"] = ", ".join(detail["allowed"])
     if error.http_status == errors.Unavailable.http_status:
         response.headers["Retry-After"] = "1"
     return response

@@ -125,12 +125,12 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transition:
-    """One row of JobStateTransitions. Rows from before `Actor` and `Attempt` existed have None there."""
+    """One row of JobStateTransitions. Rows of an adopted database may have None anywhere."""
 
     transition_id: str
     from_status: str | None
     to_status: str
-    transitioned_at: datetime
+    transitioned_at: datetime | None
     reason: str | None
     actor: str | None
     attempt: int | None

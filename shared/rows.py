@@ -13,6 +13,7 @@ from google.cloud.spanner_v1.database import Database
 from shared.model import Attempt, Job, JobKey, JobSpec, JobStatus, Transition
 
 CHECK_SHARDS = 16
+TRANSITION_ID_DIGITS = 20
 
 
 def _column(field: str) -> str:
@@ -104,16 +105,13 @@ class Reads:
             return [job_from_row(row) for row in snapshot.execute_sql(sql, params=params, param_types=types)]
 
     def transitions(self, key: JobKey, *, after: str | None, limit: int) -> list[Transition]:
-        """A page of a job's history, oldest first, after the transition id `after`; 1 RPC.
-
-        Rows of a database that was adopted have random ids: they come before ours, by their time.
-        """
+        """A page of a job's history, oldest first, after the transition id `after`; 1 RPC."""
         with self._database.snapshot() as snapshot:
             rows = snapshot.read(
                 "JobStateTransitions", list(TRANSITION_COLUMNS.values()), KeySet(ranges=[_children(key)])
             )
             history = [Transition(**dict(zip(TRANSITION_COLUMNS, row, strict=True))) for row in rows]
-        history.sort(key=lambda row: (row.transition_id.isdigit(), _order(row), row.transition_id))
+        history.sort(key=_order)
         start = next((i + 1 for i, row in enumerate(history) if row.transition_id == after), 0)
         return history[start : start + limit]
 
@@ -142,5 +140,8 @@ def _children(key: JobKey) -> KeyRange:
     return KeyRange(start_closed=list(key), end_closed=list(key))
 
 
-def _order(row: Transition) -> datetime:
-    return datetime.min.replace(tzinfo=UTC) if row.transition_id.isdigit() else row.transitioned_at
+def _order(row: Transition) -> tuple[bool, datetime, str]:
+    """Rows of an adopted database have random ids, and perhaps no time: they come first, by their time."""
+    ours = len(row.transition_id) == TRANSITION_ID_DIGITS and row.transition_id.isdigit()
+    at = None if ours else row.transitioned_at
+    return ours, at or datetime.min.replace(tzinfo=UTC), row.transition_id

@@ -27,7 +27,7 @@ from shared.errors import Unavailable
 from shared.events import AttemptFailed, Cancelled, Event, Rejected, Submitted, Succeeded
 from shared.lifecycle import Applied, Decision, Duplicate, NotFound, decide
 from shared.model import Actor, Job, JobKey, JobStatus
-from shared.rows import COMMIT_TIMES, JOB_COLUMNS, Reads, column_value
+from shared.rows import COMMIT_TIMES, JOB_COLUMNS, TRANSITION_ID_DIGITS, Reads, column_value
 
 _MOST_COLLISIONS = 100
 _LONGEST_TEXT = 2000
@@ -189,7 +189,7 @@ def _write_steps(batch: Batch, decision: Applied, actor: Actor) -> None:
 
 def transition_id(version: int) -> str:
     """The key of the audit row that brings a job to `version`: in key order, history is in order."""
-    return f"{version:020d}"
+    return f"{version:0{TRANSITION_ID_DIGITS}d}"
 
 
 def _changes(before: Job, after: Job) -> Mapping[str, Any]:

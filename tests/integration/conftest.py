@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
+from google.cloud import spanner
 from google.cloud.spanner_v1 import COMMIT_TIMESTAMP
 from google.cloud.spanner_v1.database import Database
+from google.cloud.spanner_v1.instance import Instance
 
 from jennah.local.batch_faults import BatchFaults
-from jennah.local.processes import Processes, free_port, wait_until_listening
+from jennah.local.batch_server import BatchServer, start_batch
+from jennah.local.processes import Processes
 from jennah.operations.history import differences, replay
 from shared.api import SubmitRequest
 from shared.batch import batch_name
@@ -30,6 +30,7 @@ from shared.model import Attempt, Job, JobKey, JobStatus, Transition
 from shared.reconcile import Reconciliation
 from shared.rows import Reads
 from shared.transitions import Transitions
+from tests.integration.wire import Wire
 
 
 @dataclass
@@ -149,21 +150,42 @@ class Platform:
 
 
 @pytest.fixture(scope="session")
-def batch_host(processes: Processes, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The address of this worker's local Batch service, which sends its notifications nowhere."""
-    port = free_port()
-    directory: Path = tmp_path_factory.mktemp("batch")
-    command = ["-m", "jennah.local.batch_service", f"--port={port}", f"--directory={directory}"]
-    process = processes.start("batch", [sys.executable, *command], env={"PATH": os.environ["PATH"]})
-    wait_until_listening(process, port)
-    return f"127.0.0.1:{port}"
+def batch_server(processes: Processes, tmp_path_factory: pytest.TempPathFactory) -> BatchServer:
+    """The local Batch service of this worker; it sends its notifications nowhere."""
+    return start_batch(processes, tmp_path_factory.mktemp("batch"))
+
+
+def make_platform(database: Database, server: BatchServer) -> Platform:
+    """The platform on this database."""
+    settings = Settings(
+        project="jennah-test", spanner_instance="jennah-test", batch_emulator_host=server.host
+    )
+    return Platform(database, settings, server.faults)
 
 
 @pytest.fixture
-def platform(database: Database, batch_host: str) -> Iterator[Platform]:
+def platform(database: Database, batch_server: BatchServer) -> Iterator[Platform]:
     """The platform on a database of its own."""
-    faults = BatchFaults(batch_host)
-    settings = Settings(project="jennah-test", spanner_instance="jennah-test", batch_emulator_host=batch_host)
-    with faults:
-        yield Platform(database, settings, faults)
-        faults.clear()
+    yield make_platform(database, batch_server)
+    batch_server.faults.clear()
+
+
+@pytest.fixture
+def wire(spanner_host: str) -> Iterator[Wire]:
+    """A wire to the emulator."""
+    proxy = Wire(spanner_host)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def wired(
+    database: Database, spanner_instance: Instance, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> Database:
+    """The same database, reached through the wire, with its session made."""
+    monkeypatch.setenv("SPANNER_EMULATOR_HOST", wire.host)
+    instance = spanner.Client(project="jennah-test").instance(spanner_instance.instance_id)
+    through = instance.database(database.database_id)
+    Reads(through).due(datetime.now(UTC), 1)
+    wire.calls.clear()
+    return through

@@ -6,13 +6,11 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Iterator
-from concurrent import futures
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
-from google.cloud import spanner
 from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, JsonObject, KeySet
 from google.cloud.spanner_v1.database import Database
 from google.cloud.spanner_v1.instance import Instance
@@ -21,6 +19,7 @@ from shared.config import Admission
 from shared.errors import PermissionDenied, Unavailable
 from shared.identity import Identity
 from shared.tenants import CACHE_SECONDS, Tenants
+from tests.integration.wire import Answers, Forward, Wire, applied_and_answer_lost, never_arrived
 
 ANN = Identity("local", "ann", "ann@example.com", email_verified=True)
 EVERYONE, NOBODY = Admission(everyone=True), Admission()
@@ -182,67 +181,6 @@ def test_fifty_first_submissions_in_processes_make_one_tenant(
 
 # ---- on the wire -------------------------------------------------------------------------------------------
 
-Answers = Iterator[bytes]
-Forward = Callable[[], Answers]
-
-
-class Wire(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc brings no types
-    """A gRPC proxy before the emulator: counts the calls of data, and does to commits what a test says."""
-
-    def __init__(self, target: str) -> None:
-        self.calls: list[str] = []
-        self.on_commit: Callable[[Forward], Answers] = lambda forward: forward()
-        self._channel = grpc.insecure_channel(target)
-        self._server = grpc.server(futures.ThreadPoolExecutor(16), handlers=[self])
-        self.host = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
-        self._server.start()
-
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
-        method = handler_call_details.method
-        name = method.rpartition("/")[2]
-        call = self._channel.unary_stream(method)
-
-        def handle(request: bytes, context: grpc.ServicerContext) -> Answers:
-            metadata = context.invocation_metadata()
-
-            def forward() -> Answers:
-                return iter(call(request, metadata=metadata, timeout=30))
-
-            if "Session" not in name:
-                self.calls.append(name)
-            try:
-                yield from self.on_commit(forward) if name == "Commit" else forward()
-            except grpc.RpcError as error:
-                context.abort(error.code(), error.details())
-            except TimeoutError:
-                context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "as the test wanted")
-
-        return grpc.unary_stream_rpc_method_handler(handle)
-
-    def close(self) -> None:
-        self._server.stop(None).wait()
-        self._channel.close()
-
-
-@pytest.fixture
-def wire(spanner_host: str) -> Iterator[Wire]:
-    proxy = Wire(spanner_host)
-    yield proxy
-    proxy.close()
-
-
-@pytest.fixture
-def wired(
-    database: Database, spanner_instance: Instance, wire: Wire, monkeypatch: pytest.MonkeyPatch
-) -> Database:
-    """The same database, reached through the wire, with its session made."""
-    monkeypatch.setenv("SPANNER_EMULATOR_HOST", wire.host)
-    instance = spanner.Client(project="jennah-test").instance(spanner_instance.instance_id)
-    through = instance.database(database.database_id)
-    assert rows(through) == []
-    wire.calls.clear()
-    return through
-
 
 def test_what_it_costs(wire: Wire, wired: Database) -> None:
     tenants = Tenants(wired, EVERYONE)
@@ -274,15 +212,6 @@ def take(calls: list[str]) -> list[str]:
     taken = calls.copy()
     calls.clear()
     return taken
-
-
-def applied_and_answer_lost(forward: Forward) -> Answers:
-    list(forward())
-    raise TimeoutError
-
-
-def never_arrived(_: Forward) -> Answers:
-    raise TimeoutError
 
 
 @pytest.mark.parametrize("fault", [applied_and_answer_lost, never_arrived])

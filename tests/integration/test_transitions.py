@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+import grpc
 import pytest
 from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, KeySet
 from google.cloud.spanner_v1.database import Database
@@ -30,6 +32,7 @@ from shared.lifecycle import Applied, Decision, Duplicate, NotFound, Stale, deci
 from shared.model import Actor, FailureReason, Job, JobKey, JobSpec, JobStatus
 from shared.rows import Reads
 from shared.transitions import Transitions
+from tests.integration.wire import Answers, Forward, Wire, applied_and_answer_lost, never_arrived
 
 TIMING = Timing()
 NAME = "projects/p/locations/l/jobs/x"
@@ -274,3 +277,55 @@ def test_stale_and_duplicate_write_nothing(database: Database) -> None:
     ref = BatchRef(NAME, "uid")
     assert isinstance(transitions.apply(key, Succeeded(attempt=1, batch=ref), Actor.BATCH), Stale)
     assert Reads(database).job(key) == before
+
+
+@pytest.mark.parametrize("fault", [applied_and_answer_lost, never_arrived])
+@pytest.mark.parametrize("times", [1, 3])
+def test_an_unknown_outcome_is_settled_by_the_same_write_again(
+    wired: Database, wire: Wire, fault: Callable[[Forward], Answers], times: int
+) -> None:
+    transitions = Transitions(wired, timing=TIMING, now=now)
+    left = 0
+
+    def on_commit(forward: Forward) -> Answers:
+        nonlocal left
+        left -= 1
+        return fault(forward) if left >= 0 else forward()
+
+    job = new_job(make_tenant(wired), max_retries=1)
+    wire.on_commit = on_commit
+    left = times
+    outcome = transitions.submit(job)
+    assert not isinstance(outcome, NotFound)
+    assert outcome.job.job_id == job.job_id
+    for event in (
+        Scheduled(attempt=1, batch=BatchRef(NAME, "uid")),
+        AttemptFailed(
+            attempt=1, batch=BatchRef(NAME, "uid"), failure=Failure(FailureReason.UNKNOWN, "x"), ran=True
+        ),
+    ):
+        left = times
+        transitions.apply(job.key, event, Actor.BATCH)
+        assert_consistent(wired, job.key)
+    stored = assert_consistent(wired, job.key)
+    assert (stored.status, stored.attempt, stored.version) == (JobStatus.PENDING, 2, 5)
+
+
+def test_a_commit_that_is_applied_late_collides(wired: Database, wire: Wire) -> None:
+    transitions = Transitions(wired, timing=TIMING, now=now)
+    outcome = transitions.submit(new_job(make_tenant(wired)))
+    assert isinstance(outcome, Applied)
+    held: list[Forward] = []
+
+    def on_commit(forward: Forward) -> Answers:
+        if not held:
+            held.append(forward)
+            raise TimeoutError
+        return forward()
+
+    wire.on_commit = on_commit
+    transitions.apply(outcome.job.key, Cancelled(reason="text"), Actor.TENANT)
+    with pytest.raises(grpc.RpcError) as collision:
+        list(held[0]())
+    assert collision.value.code() is grpc.StatusCode.ALREADY_EXISTS
+    assert assert_consistent(wired, outcome.job.key).version == 2

@@ -1,0 +1,69 @@
+"""A wire between a client and the Spanner emulator that a test can listen to, and cut."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent import futures
+
+import grpc
+
+Answers = Iterator[bytes]
+Forward = Callable[[], Answers]
+
+
+class Wire(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc brings no types
+    """A gRPC proxy before the emulator: counts the calls of data, and does to commits what a test says."""
+
+    def __init__(self, target: str) -> None:
+        self.calls: list[str] = []
+        self.on_commit: Callable[[Forward], Answers] = lambda forward: forward()
+        self._channel = grpc.insecure_channel(target)
+        self._server = grpc.server(futures.ThreadPoolExecutor(16), handlers=[self])
+        self.host = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self._server.start()
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        """Handle every method there is."""
+        method = handler_call_details.method
+        name = method.rpartition("/")[2]
+        call = self._channel.unary_stream(method)
+
+        def handle(request: bytes, context: grpc.ServicerContext) -> Answers:
+            metadata = context.invocation_metadata()
+
+            def forward() -> Answers:
+                return iter(call(request, metadata=metadata, timeout=30))
+
+            if "Session" not in name:
+                self.calls.append(name)
+            try:
+                yield from self.on_commit(forward) if name == "Commit" else forward()
+            except grpc.RpcError as error:
+                context.abort(error.code(), error.details())
+            except TimeoutError:
+                context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "as the test wanted")
+
+        return grpc.unary_stream_rpc_method_handler(handle)
+
+    def taken(self) -> Counter[str]:
+        """The calls since the last look, by method."""
+        taken = Counter(self.calls)
+        self.calls.clear()
+        return taken
+
+    def close(self) -> None:
+        """End it."""
+        self._server.stop(None).wait()
+        self._channel.close()
+
+
+def applied_and_answer_lost(forward: Forward) -> Answers:
+    """The commit is applied, its caller times out."""
+    list(forward())
+    raise TimeoutError
+
+
+def never_arrived(_: Forward) -> Answers:
+    """The commit is lost on its way, its caller times out."""
+    raise TimeoutError
