@@ -55,7 +55,8 @@ def unchanged(database: Database) -> Iterator[None]:
 
 def start_function(processes: Processes, services: Services, name: str) -> Process:
     """Start it; it may end at once."""
-    return processes.start(f"alone-{name}", services.command_of(name), env=services.environment_of(name))
+    log = f"{name}-{services.port_of(name)}"
+    return processes.start(log, services.command_of(name), env=services.environment_of(name))
 
 
 @contextmanager
