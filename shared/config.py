@@ -159,8 +159,6 @@ def _issuers(text: str) -> tuple[Issuer, ...]:
         for key in ("issuer", "audience", "provider"):
             if not isinstance(entry.get(key), str) or not entry[key]:
                 raise SettingsError(f"{name} has an entry without {key!r}: every issuer needs one.")
-        if not isinstance(entry.get("jwks_uri", ""), str):
-            raise SettingsError(f"{name} has a 'jwks_uri' that is no URL.")
         if not isinstance(entry.get("jwks_uri"), str | None):
             raise SettingsError(f"{name} has an entry whose 'jwks_uri' is no text.")
         issuers.append(Issuer(**entry))
