@@ -72,6 +72,7 @@ class Caller:
         while True:
             page = self.get("/v1/jobs", **params).json()
             jobs += page["jobs"]
+            assert len(jobs) < 1000, "paging does not end"
             if page["next_page_token"] is None:
                 return jobs
             params["page_token"] = page["next_page_token"]
