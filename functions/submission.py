@@ -5,7 +5,7 @@ from flask import Request, Response
 
 from shared import wiring
 
-wiring.start()
+wiring.start(wiring.verifier)
 
 
 @functions_framework.http

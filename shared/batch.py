@@ -155,9 +155,12 @@ def batch_job(job: Job, settings: Settings) -> batch_v1.Job:
 def job_record(job: batch_v1.Job) -> BatchRecord:
     """The part of Batch's record that decisions are made by."""
     events = job.status.status_events
+    # A state that is newer than this library comes as a bare number: then all we know is that the job exists.
+    state = job.status.state
+    known = isinstance(state, batch_v1.JobStatus.State) and state.name in BatchState.__members__
     return BatchRecord(
         ref=BatchRef(job.name, job.uid),
-        state=BatchState(job.status.state.name),
+        state=BatchState(state.name) if known else BatchState.STATE_UNSPECIFIED,
         labels=dict(job.labels),
         run_duration=cast("timedelta | None", job.status.run_duration) or timedelta(),
         last_event=events[-1].description if events else "",
@@ -187,7 +190,7 @@ def _time(field: object) -> datetime | None:
 
 def classify(record: BatchRecord, tasks: Iterable[TaskRecord]) -> Failure:
     """Why a FAILED Batch job failed, by its first failed task. A job can fail without any task."""
-    code = next((task.exit_code for task in tasks if task.failed and task.exit_code is not None), None)
+    code = next((task.exit_code for task in tasks if task.failed and task.exit_code), None)
     if code is None:
         return Failure(FailureReason.UNKNOWN, record.last_event[:500] or "Batch gave no reason")
     if code in _RESERVED:

@@ -75,6 +75,9 @@ class Api:
             status, body = self._answer(request)
         except errors.JennahError as error:
             return error_response(error)
+        except _PASSING as error:
+            _logger.warning("not answered in time: %s", type(error).__name__)
+            return error_response(errors.Unavailable("The service is busy; please try again."))
         except Exception:
             _logger.exception("unexpected error")
             return error_response(errors.JennahError("Something went wrong here; it was logged."))

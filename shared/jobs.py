@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 
 from shared.api import SubmitRequest
 from shared.errors import Conflict, FailedPrecondition, InvalidArgument, NotFound
@@ -171,8 +171,8 @@ def _time(text: str) -> datetime | None:
         return None
     try:
         time = datetime.fromisoformat(text)
-    except ValueError:
-        time = None
-    if time is None or time.tzinfo is None:
-        raise InvalidArgument.of_field("page_token", "is not a token of this API")
-    return time
+        if time.tzinfo is not None:
+            return time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise InvalidArgument.of_field("page_token", "is not a token of this API")

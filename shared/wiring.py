@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from shared.dispatch import Dispatch
     from shared.follow import Batch, Follower
     from shared.http import Api
+    from shared.identity import TokenVerifier
     from shared.publisher import JobPublisher
     from shared.reconcile import Reconciliation
 
@@ -54,10 +55,16 @@ def settings() -> Settings:
     return Settings.from_env(os.environ)
 
 
-def start() -> None:
-    """Refuse to start with wrong settings: one sentence on standard error, exit code 1."""
+def start(*needed: Callable[[], object]) -> None:
+    """Refuse to start with wrong settings: one sentence on standard error, exit code 1.
+
+    Args:
+        needed: what else to make now, because it may find a setting wrong. It must not connect.
+    """
     try:
         settings()
+        for make in needed:
+            make()
     except SettingsError as error:
         raise SystemExit(str(error)) from None
 
@@ -76,10 +83,17 @@ def database() -> Database:
 
 
 @_once
+def verifier() -> TokenVerifier:
+    """Proves who is calling; reaches the issuers only when the first token comes."""
+    from shared.identity import TokenVerifier  # noqa: PLC0415
+
+    return TokenVerifier(settings().issuers)
+
+
+@_once
 def api() -> Api:
     """The HTTP API."""
     from shared.http import Api  # noqa: PLC0415
-    from shared.identity import TokenVerifier  # noqa: PLC0415
     from shared.jobs import Jobs  # noqa: PLC0415
     from shared.tenants import Tenants  # noqa: PLC0415
 
@@ -92,7 +106,7 @@ def api() -> Api:
         now=_now,
     )
     tenants = Tenants(database(), chosen.admission)
-    return Api(jobs=jobs, tenants=tenants, verifier=TokenVerifier(chosen.issuers))
+    return Api(jobs=jobs, tenants=tenants, verifier=verifier())
 
 
 @_once
@@ -136,7 +150,7 @@ def handle_event(request: Request, use: Callable[[CloudEvent], object]) -> Respo
     from shared.messages import decode  # noqa: PLC0415
 
     if request.method != "POST":
-        return error_response(MethodNotAllowed("Events are posted here."))
+        return error_response(MethodNotAllowed("Events are posted here.", {"allowed": ["POST"]}))
     try:
         use(decode(dict(request.headers), request.get_data()))
     except JennahError as error:

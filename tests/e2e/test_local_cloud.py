@@ -97,7 +97,9 @@ def make_up(processes: Processes, tmp_path: Path) -> Iterator[Callable[..., Up]]
         errors = tmp_path / f"errors-{number}"
         # What is installed is what is being tested: the stamp of the environment is taken as it is.
         make = ["make", "--no-print-directory", "-C", str(folder), "-o", ".venv/.ready", "up"]
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith("JENNAH_")}
+        # This may itself run under make, whose variables a make of its own must not see.
+        hidden = ("JENNAH_", "MAKE", "MFLAGS")
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith(hidden)}
         process = processes.start(
             f"make-up-{tmp_path.name}-{number}",
             ["/bin/sh", "-c", 'exec 2>"$0"; exec "$@"', str(errors), *make],

@@ -286,6 +286,11 @@ def test_poison_is_refused_and_changes_nothing(cloud: Cloud, function: str) -> N
     ("function", "name", "value"),
     [
         ("submission", "JENNAH_OIDC_ISSUERS", "{"),
+        (
+            "submission",
+            "JENNAH_OIDC_ISSUERS",
+            '[{"issuer": "http://example.com", "audience": "a", "provider": "p"}]',
+        ),
         ("scheduling", "SPANNER_INSTANCE", ""),
         ("notification", "BATCH_EMULATOR_HOST", "http://localhost"),
         ("reconciliation", "JENNAH_TICK_SECONDS", "soon"),

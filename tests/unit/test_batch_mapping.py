@@ -283,6 +283,17 @@ def test_the_first_failed_task_decides() -> None:
     assert reason([task(1, failed=False), task(50_002)]) is FailureReason.VM_LOST
 
 
+def test_a_failed_task_with_exit_code_zero_is_not_called_the_programs_failure() -> None:
+    assert reason([task(0)]) is FailureReason.UNKNOWN
+
+
+@pytest.mark.filterwarnings("ignore:Unrecognized State")
+def test_a_state_from_a_newer_batch_says_only_that_the_job_exists() -> None:
+    newer = batch_v1.Job.pb(batch_v1.Job(name=NAME, uid="j-1"))
+    newer.status.state = 99
+    assert job_record(batch_v1.Job.wrap(newer)).state is BatchState.STATE_UNSPECIFIED
+
+
 def test_without_a_code_batchs_prose_is_shown_and_decides_nothing() -> None:
     prose = "Spot VM was preempted with exit code 50001"
     assert reason([], prose) is reason([task(None)], prose) is FailureReason.UNKNOWN

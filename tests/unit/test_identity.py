@@ -182,8 +182,8 @@ def test_every_forged_signature_is_refused(issuer: LocalIssuer, verifier: TokenV
 # ---- claims ------------------------------------------------------------------------------------------------
 
 NOW = int(time.time())
-
-LATER, EARLIER = NOW + LEEWAY_SECONDS + 60, NOW - LEEWAY_SECONDS - 5
+# Far enough that a test that runs minutes after its import finds them bad all the same.
+LATER, EARLIER = NOW + 86_400, NOW - LEEWAY_SECONDS - 5
 
 BAD_CLAIMS: dict[str, list[object]] = {  # None: left out
     "iss": [None, "", "https://accounts.google.com", "http://127.0.0.1", ["x"], 7],
@@ -216,10 +216,10 @@ def test_bad_claims_are_refused(issuer: LocalIssuer, verifier: TokenVerifier, cl
 @pytest.mark.parametrize(
     "changed",
     [
-        {"exp": NOW + 3600, "iat": None},
-        {"exp": NOW - LEEWAY_SECONDS + 20},  # the clocks may differ so far
-        {"nbf": NOW + LEEWAY_SECONDS - 20},
-        {"iat": NOW + LEEWAY_SECONDS - 20},
+        {"exp": 3600, "iat": None},  # times are seconds from now
+        {"exp": -LEEWAY_SECONDS + 20},  # the clocks may differ so far
+        {"nbf": LEEWAY_SECONDS - 20},
+        {"iat": LEEWAY_SECONDS - 20},
         {"aud": [AUDIENCE]},
         {"aud": ["other", AUDIENCE], "azp": "other"},
         {"sub": "x" * 255},
@@ -230,7 +230,9 @@ def test_bad_claims_are_refused(issuer: LocalIssuer, verifier: TokenVerifier, cl
 def test_fair_claims_are_accepted(
     issuer: LocalIssuer, verifier: TokenVerifier, changed: dict[str, Any]
 ) -> None:
-    assert verifier.verify(f"Bearer {issuer.mint('ann@example.com', **changed)}").provider == "local"
+    now = int(time.time())
+    claims = {name: now + value if isinstance(value, int) else value for name, value in changed.items()}
+    assert verifier.verify(f"Bearer {issuer.mint('ann@example.com', **claims)}").provider == "local"
 
 
 json_values = st.recursive(
