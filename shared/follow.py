@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -11,10 +12,12 @@ from google.cloud import batch_v1
 from shared.batch import BatchRecord, BatchState, TaskRecord, batch_name, classify, our_labels
 from shared.config import Settings
 from shared.events import AttemptFailed, BatchRef, Cancelled, Event, Failure, Scheduled, Started, Succeeded
-from shared.lifecycle import Decision, NotFound
+from shared.lifecycle import Decision, NotFound, Stale
 from shared.messages import JobMessage
 from shared.model import Actor, FailureReason, Job, JobStatus
 from shared.transitions import Transitions
+
+_logger = logging.getLogger(__name__)
 
 
 class Batch(Protocol):
@@ -71,6 +74,8 @@ class Follower:
         if event is None:
             return None
         decision = self._transitions.apply(job.key, event, actor, known=job)
+        if isinstance(decision, Stale):
+            _logger.info("event ignored: %s", decision.why, extra={"job": job.job_id})
         if not isinstance(decision, NotFound):
             after = decision.job
             if after.status is JobStatus.PENDING and after.attempt > job.attempt and self.due(after):
@@ -90,10 +95,10 @@ class Follower:
         record = self._batch.get(name)
         if record is None:
             # A job that Batch never showed may still appear: CreateJob can land after its caller gave up.
-            settled = job.batch_uid is not None or self.age(job) > self._timing.settle
+            settled = job.gcp_batch_job_name is not None or self.age(job) > self._timing.settle
             later = None if settled else self._now() + self.spacing(job)
             self._transitions.touch(job, next_check_at=later)
-        elif record.state.final or (job.batch_uid is None and not self.ours(job, record)):
+        elif record.state.final or (job.gcp_batch_job_name is None and not self.ours(job, record)):
             late = None if record.state is BatchState.CANCELLED else f"{record.state} came after {job.status}"
             self._transitions.touch(job, next_check_at=None, last_ignored=late)
         else:

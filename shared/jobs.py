@@ -30,7 +30,6 @@ class Jobs:
         reads: committed rows.
         publish: sends a message to topic `jobs`. It may fail: the job is durable, reconciliation repeats it.
         batch_parent: where new jobs will run, `projects/{project}/locations/{region}`.
-        now: the clock.
     """
 
     def __init__(
@@ -40,13 +39,11 @@ class Jobs:
         reads: Reads,
         publish: Callable[[JobMessage], object],
         batch_parent: str,
-        now: Callable[[], datetime],
     ) -> None:
         self._transitions = transitions
         self._reads = reads
         self._publish = publish
         self._batch_parent = batch_parent
-        self._now = now
 
     def submit(self, tenant_id: str, request: SubmitRequest, idempotency_key: str | None) -> tuple[Job, bool]:
         """Accept a job: one commit, then a message.

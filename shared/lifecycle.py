@@ -172,13 +172,7 @@ def decide(job: Job | None, event: Event, *, now: datetime, timing: Timing, jitt
     steps: list[Step] = []
     current, status = job, None if new else job.status
     for target in cell:
-        if target is RUNNING and isinstance(event, AttemptFailed) and not event.ran:
-            continue
-        if (
-            target is PENDING
-            and isinstance(event, AttemptFailed)
-            and not may_retry(job, event.failure.reason)
-        ):
+        if isinstance(event, AttemptFailed) and _omitted(job, target, event):
             continue
         current = _enter(current, target, event, now=now, timing=timing, jitter=jitter)
         steps.append(Step(status, target, current.attempt, _reason(current, target, event)))

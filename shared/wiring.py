@@ -103,7 +103,6 @@ def api() -> Api:
         reads=Reads(database()),
         publish=_publisher().publish,
         batch_parent=chosen.batch_parent,
-        now=_now,
     )
     tenants = Tenants(database(), chosen.admission)
     return Api(jobs=jobs, tenants=tenants, verifier=verifier())

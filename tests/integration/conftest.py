@@ -63,7 +63,6 @@ class Platform:
             reads=self.reads,
             publish=publish,
             batch_parent=self.settings.batch_parent,
-            now=self.now,
         )
         self.dispatch = Dispatch(
             transitions=self.transitions,

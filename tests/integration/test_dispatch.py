@@ -386,6 +386,31 @@ def test_a_foreign_batch_job_of_our_name_is_left_alone(platform: Platform) -> No
     assert platform.job(key).next_check_at is None
 
 
+def test_a_job_adopted_with_its_own_batch_name_is_followed_and_stopped_by_it(platform: Platform) -> None:
+    for command, cancel in (("true", False), ("sleep", True)):
+        key = platform.submit(command, "60")
+        # As another program left it: a name of its own in Batch, none of our labels, no uid.
+        name = f"{platform.settings.batch_parent}/jobs/theirs-{uuid.uuid4().hex}"
+        theirs = batch_job(platform.job(key), platform.settings)
+        theirs.labels.clear()
+        platform.batch.create(name, theirs)
+        values = ("SCHEDULED", name, platform.now() - MINUTE)
+        with platform.database.batch() as batch:
+            columns = ("TenantId", "JobId", "Status", "GcpBatchJobName", "NextCheckAt")
+            batch.update("Jobs", columns, [(*key, *values)])
+        state = JobState.RUNNING if cancel else JobState.SUCCEEDED
+        platform.faults.wait_for_state(name.rpartition("/")[2], state)
+        if cancel:
+            platform.jobs.cancel(platform.tenant_id, key.job_id)
+            platform.dispatch.schedule(platform.published[-1])
+            platform.faults.wait_for_state(name.rpartition("/")[2], JobState.CANCELLED)
+        platform.tick(MINUTE)
+        job = platform.reads.job(key)
+        assert job is not None
+        assert job.status is (JobStatus.CANCELLED if cancel else JobStatus.COMPLETED)
+        assert job.next_check_at is None
+
+
 def test_one_row_that_cannot_be_repaired_does_not_stop_the_others(platform: Platform) -> None:
     broken, sound = platform.scheduled("true"), platform.scheduled("true")
     ended(platform, broken)
