@@ -12,6 +12,7 @@ from google.cloud.batch_v1.services.batch_service.transports import BatchService
 from shared.batch import BatchRecord, TaskRecord, job_record, request_id, task_record
 from shared.errors import Unavailable
 
+# Seconds. Without the client's own retries, which would go on for a minute: messages are the retries here.
 _READ_TIMEOUT = 10.0
 _MOST_TASKS = 100
 
@@ -82,7 +83,7 @@ class BatchClient:
             Unavailable: Batch did not answer.
         """
         try:
-            return job_record(self._client.get_job(name=name, timeout=_READ_TIMEOUT))
+            return job_record(self._client.get_job(name=name, retry=None, timeout=_READ_TIMEOUT))
         except exceptions.NotFound:
             return None
         except exceptions.GoogleAPICallError as error:
@@ -96,7 +97,7 @@ class BatchClient:
         """
         request = batch_v1.ListTasksRequest(parent=f"{name}/taskGroups/group0", page_size=_MOST_TASKS)
         try:
-            page = self._client.list_tasks(request, timeout=_READ_TIMEOUT)
+            page = self._client.list_tasks(request, retry=None, timeout=_READ_TIMEOUT)
             return [task_record(task) for task in next(iter(page.pages)).tasks]
         except exceptions.NotFound:
             return []

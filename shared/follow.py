@@ -98,13 +98,18 @@ class Follower:
             settled = job.gcp_batch_job_name is not None or self.age(job) > self._timing.settle
             later = None if settled else self._now() + self.spacing(job)
             self._transitions.touch(job, next_check_at=later)
-        elif record.state.final or (job.gcp_batch_job_name is None and not self.ours(job, record)):
+        elif record.state.final or self._anothers(job, record):
             late = None if record.state is BatchState.CANCELLED else f"{record.state} came after {job.status}"
             self._transitions.touch(job, next_check_at=None, last_ignored=late)
         else:
             if record.state not in {BatchState.CANCELLATION_IN_PROGRESS, BatchState.DELETION_IN_PROGRESS}:
                 self._batch.cancel(name)
             self._transitions.touch(job, next_check_at=self._now() + self._timing.unconfirmed_check)
+
+    def _anothers(self, job: Job, record: BatchRecord) -> bool:
+        """Whether the Batch job is none of ours. One that was adopted is known by its name alone."""
+        adopted = job.gcp_batch_job_name is not None and job.batch_uid is None
+        return not adopted and record.ref.uid != job.batch_uid and not self.ours(job, record)
 
     def ours(self, job: Job, record: BatchRecord) -> bool:
         """Whether the Batch job bears this deployment's labels for this very attempt."""
@@ -115,8 +120,9 @@ class Follower:
         return job.not_before is None or job.not_before <= self._now()
 
     def age(self, job: Job) -> timedelta:
-        """How long the job has been where it is."""
-        return self._now() - (job.updated_at or self._now())
+        """How long the job has been where it is; a retry counts from when it was due."""
+        since = max((at for at in (job.updated_at, job.not_before) if at is not None), default=self._now())
+        return max(self._now() - since, timedelta())
 
     def spacing(self, job: Job) -> timedelta:
         """How long until the next look: as long as the job has not moved, so that it doubles each time."""

@@ -108,12 +108,17 @@ def job_message(event: CloudEvent) -> JobMessage:
 def batch_notification(event: CloudEvent) -> BatchNotification | None:
     """Batch's notification, read from the attributes alone; None for one about a task.
 
+    A state that is not known here is no error: Batch may have learnt new ones. Nothing follows from it.
+
     Raises:
         MalformedEvent: an attribute is missing, or the name is not one that this platform gives.
     """
     attributes = _message(event)["attributes"]
-    if attributes.get("Type") == "TASK_STATE_CHANGED":
+    kind = attributes.get("Type", "JOB_STATE_CHANGED")
+    if kind == "TASK_STATE_CHANGED":
         return None
+    if kind != "JOB_STATE_CHANGED":
+        raise MalformedEvent("attribute Type is neither JOB_STATE_CHANGED nor TASK_STATE_CHANGED")
     for name in ("JobName", "JobUID", "NewJobState"):
         if not attributes.get(name):
             raise MalformedEvent(f"attribute {name} is missing")

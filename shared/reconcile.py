@@ -68,11 +68,9 @@ class Reconciliation:
             try:
                 self.check(key)
             except Exception:
-                # One row that can't be repaired must not stop the others, nor come first each time.
+                # One row that can't be repaired, or read, must not stop the others, nor come first each time.
                 _logger.exception("check failed", extra={"job": key.job_id})
-                job = self._reads.job(key)
-                if job is not None:
-                    self._postpone(job)
+                self._transitions.postpone(key, until=self._now() + self._timing.live_check)
             looked += 1
             if self._now() > end:
                 break

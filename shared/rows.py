@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
+from google.api_core.datetime_helpers import DatetimeWithNanoseconds
 from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, JsonObject, KeyRange, KeySet, param_types
 from google.cloud.spanner_v1.database import Database
 
@@ -14,6 +15,9 @@ from shared.model import Attempt, Job, JobKey, JobSpec, JobStatus, Transition
 
 CHECK_SHARDS = 16
 TRANSITION_ID_DIGITS = 20
+
+# Seconds. The client would wait for an hour, the caller of a function for a minute.
+READ_TIMEOUT = 10.0
 
 
 def _column(field: str) -> str:
@@ -31,10 +35,21 @@ COMMIT_TIMES = frozenset({"created_at", "updated_at", "scheduled_at", "started_a
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a listing stands: after this job, in the order newest first."""
+    """Where a listing stands: after this job, in the order newest first.
 
-    created_at: datetime | None
+    `created_at` is RFC 3339 text with all the digits that are stored; None where an adopted row has no time.
+    """
+
+    created_at: str | None
     job_id: str
+
+    @classmethod
+    def of(cls, job: Job) -> Position:
+        """The position of a job that was read."""
+        at = job.created_at
+        if isinstance(at, DatetimeWithNanoseconds):
+            return cls(at.rfc3339(), job.job_id)
+        return cls(at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ") if at else None, job.job_id)
 
 
 def job_from_row(row: Sequence[Any]) -> Job:
@@ -67,14 +82,17 @@ class Reads:
     def job(self, key: JobKey) -> Job | None:
         """One job; 1 RPC."""
         with self._database.snapshot() as snapshot:
-            rows = list(snapshot.read("Jobs", list(JOB_COLUMNS.values()), KeySet(keys=[key])))
+            columns = list(JOB_COLUMNS.values())
+            rows = list(snapshot.read("Jobs", columns, KeySet(keys=[key]), timeout=READ_TIMEOUT))
             return job_from_row(rows[0]) if rows else None
 
     def job_by_idempotency_key(self, tenant_id: str, idempotency_key: str) -> Job | None:
         """The job that the tenant submitted under this key; 2 RPCs."""
         keys = KeySet(keys=[[tenant_id, idempotency_key]])
         with self._database.snapshot() as snapshot:
-            found = list(snapshot.read("Jobs", ["JobId"], keys, index="JobsByIdempotencyKey"))
+            found = list(
+                snapshot.read("Jobs", ["JobId"], keys, index="JobsByIdempotencyKey", timeout=READ_TIMEOUT)
+            )
         return self.job(JobKey(tenant_id, found[0][0])) if found else None
 
     def jobs(
@@ -102,13 +120,19 @@ class Reads:
             f"WHERE {' AND '.join(where)} ORDER BY CreatedAt DESC, JobId LIMIT @limit"
         )
         with self._database.snapshot() as snapshot:
-            return [job_from_row(row) for row in snapshot.execute_sql(sql, params=params, param_types=types)]
+            return [
+                job_from_row(row)
+                for row in snapshot.execute_sql(sql, params=params, param_types=types, timeout=READ_TIMEOUT)
+            ]
 
     def transitions(self, key: JobKey, *, after: str | None, limit: int) -> list[Transition]:
         """A page of a job's history, oldest first, after the transition id `after`; 1 RPC."""
         with self._database.snapshot() as snapshot:
             rows = snapshot.read(
-                "JobStateTransitions", list(TRANSITION_COLUMNS.values()), KeySet(ranges=[_children(key)])
+                "JobStateTransitions",
+                list(TRANSITION_COLUMNS.values()),
+                KeySet(ranges=[_children(key)]),
+                timeout=READ_TIMEOUT,
             )
             history = [Transition(**dict(zip(TRANSITION_COLUMNS, row, strict=True))) for row in rows]
         history.sort(key=_order)
@@ -119,19 +143,37 @@ class Reads:
         """Every attempt of a job that got as far as Batch, or ended before; 1 RPC."""
         with self._database.snapshot() as snapshot:
             rows = snapshot.read(
-                "JobAttempts", list(ATTEMPT_COLUMNS.values()), KeySet(ranges=[_children(key)])
+                "JobAttempts",
+                list(ATTEMPT_COLUMNS.values()),
+                KeySet(ranges=[_children(key)]),
+                timeout=READ_TIMEOUT,
             )
             return [Attempt(**dict(zip(ATTEMPT_COLUMNS, row, strict=True))) for row in rows]
 
     def due(self, now: datetime, limit: int) -> list[JobKey]:
-        """Jobs whose check time has come, at most `limit`; 1 RPC, whose cost follows what is due."""
-        ranges = [
-            KeyRange(start_closed=[shard, datetime(1970, 1, 1, tzinfo=UTC)], end_closed=[shard, now])
-            for shard in range(CHECK_SHARDS)
-        ]
+        """Jobs whose check time has come, about `limit` at most.
+
+        1 RPC, whose cost follows what is due, not what is stored. Only where more is due than the limit,
+        one for each shard as well: a read gives the rows in the order of the index, shard by shard, and the
+        last shard must get its turn too.
+        """
+        shards = range(CHECK_SHARDS)
+        due = self._due(now, shards, limit)
+        if len(due) < limit:
+            return due
+        return [key for shard in shards for key in self._due(now, [shard], -(-limit // CHECK_SHARDS))]
+
+    def _due(self, now: datetime, shards: Iterable[int], limit: int) -> list[JobKey]:
+        epoch = datetime(1970, 1, 1, tzinfo=UTC)
+        ranges = [KeyRange(start_closed=[shard, epoch], end_closed=[shard, now]) for shard in shards]
         with self._database.snapshot() as snapshot:
             rows: Iterable[Sequence[str]] = snapshot.read(
-                "Jobs", ["TenantId", "JobId"], KeySet(ranges=ranges), index="JobsByNextCheck", limit=limit
+                "Jobs",
+                ["TenantId", "JobId"],
+                KeySet(ranges=ranges),
+                index="JobsByNextCheck",
+                limit=limit,
+                timeout=READ_TIMEOUT,
             )
             return [JobKey(*row) for row in rows]
 

@@ -143,6 +143,17 @@ class Transitions:
         # Idempotent as a whole, so that a retry after ABORTED or an unknown outcome does no harm.
         return bool(self._database.run_in_transaction(write, default_retry_delay=0.02))
 
+    def postpone(self, key: JobKey, *, until: datetime) -> None:
+        """Look at a job later, whatever it is: also where its row can't be understood."""
+
+        def write(transaction: Transaction) -> None:
+            rows = list(transaction.read("Jobs", ["NextCheckAt"], KeySet(keys=[key])))
+            if rows and rows[0][0] is not None:
+                values = {"TenantId": key.tenant_id, "JobId": key.job_id, "NextCheckAt": until}
+                _update(transaction, "Jobs", values)
+
+        self._database.run_in_transaction(write, default_retry_delay=0.02)
+
     def _decide(self, job: Job | None, event: Event) -> Decision:
         return decide(job, event, now=self._now(), timing=self._timing, jitter=self._jitter())
 
@@ -193,7 +204,8 @@ def transition_id(version: int) -> str:
 
 
 def _changes(before: Job, after: Job) -> Mapping[str, Any]:
-    changed = {"tenant_id", "job_id", "updated_at"} | {
+    # A touch between the read and this commit may have set the last three: a transition has the last word.
+    changed = {"tenant_id", "job_id", "updated_at", "status_detail", "not_before", "next_check_at"} | {
         field.name for field in fields(Job) if getattr(before, field.name) != getattr(after, field.name)
     }
     return {JOB_COLUMNS[name]: column_value(name, getattr(after, name)) for name in changed}

@@ -39,11 +39,12 @@ class Platform:
 
     database: Database
     settings: Settings
-    faults: BatchFaults
+    batch_server: BatchServer
     clock: timedelta = timedelta()
     published: list[JobMessage] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.faults: BatchFaults = self.batch_server.faults
         self.reads = Reads(self.database)
         self.transitions = Transitions(self.database, timing=self.settings.timing, now=self.now)
         self.batch = BatchClient(
@@ -159,7 +160,7 @@ def make_platform(database: Database, server: BatchServer) -> Platform:
     settings = Settings(
         project="jennah-test", spanner_instance="jennah-test", batch_emulator_host=server.host
     )
-    return Platform(database, settings, server.faults)
+    return Platform(database, settings, server)
 
 
 @pytest.fixture

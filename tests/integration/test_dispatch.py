@@ -10,13 +10,18 @@ from datetime import timedelta
 
 import grpc
 import pytest
+from google.api_core.datetime_helpers import DatetimeWithNanoseconds
+from google.cloud import batch_v1
+from google.cloud.spanner_v1 import JsonObject
 
 from jennah.local.batch_jobs import JobState
 from shared.batch import batch_job, batch_name
 from shared.batch_ids import batch_id
 from shared.errors import FailedPrecondition, Unavailable
+from shared.events import BatchRef, Scheduled
+from shared.lifecycle import Applied
 from shared.messages import JobMessage, Tick
-from shared.model import JobKey, JobStatus
+from shared.model import Actor, JobKey, JobStatus
 from tests.integration.conftest import Platform
 
 FULL_PATH = ["PENDING", "SCHEDULED", "RUNNING", "COMPLETED"]
@@ -422,6 +427,102 @@ def test_one_row_that_cannot_be_repaired_does_not_stop_the_others(platform: Plat
         assert platform.tick() == 0
     platform.tick(5 * MINUTE)
     assert platform.status(broken) is JobStatus.COMPLETED
+
+
+def test_one_row_that_cannot_be_read_does_not_stop_the_others(platform: Platform) -> None:
+    keys = [platform.submit("true") for _ in range(3)]
+    with platform.database.batch() as batch:
+        spec = JsonObject(["name"])  # no object: it can not be read
+        batch.update("Jobs", ("TenantId", "JobId", "Spec"), [(*keys[1], spec)])
+    platform.published.clear()
+    platform.tick(2 * MINUTE)
+    assert sorted(message.key for message in platform.published) == sorted([keys[0], keys[2]])
+    assert platform.tick() == 0
+
+
+def test_every_shard_gets_its_turn_when_more_is_due_than_one_tick_can_look_at(platform: Platform) -> None:
+    keys = {platform.submit("true") for _ in range(48)}
+    later = platform.now() + 5 * MINUTE
+    with platform.database.snapshot() as snapshot:
+        rows = list(snapshot.execute_sql("SELECT CheckShard, JobId FROM Jobs"))
+    shards = {job_id: shard for shard, job_id in rows}
+    assert len(platform.reads.due(later, 100)) == len(keys)
+    some = platform.reads.due(later, 16)
+    assert {shards[key.job_id] for key in some} == set(shards.values())
+
+
+def test_a_transition_has_the_last_word_over_a_touch_that_it_did_not_see(platform: Platform) -> None:
+    key = platform.submit("true")
+    job = platform.job(key)
+    platform.transitions.touch(job, next_check_at=None, status_detail="waiting")
+    event = Scheduled(attempt=1, batch=BatchRef("projects/p/locations/l/jobs/x", "uid"))
+    decision = platform.transitions.apply(key, event, Actor.SCHEDULER, known=job)
+    assert isinstance(decision, Applied)
+    after = platform.job(key)
+    assert (after.status_detail, after.next_check_at) == (None, decision.job.next_check_at)
+
+
+def test_a_batch_job_that_took_the_place_of_ours_is_not_cancelled(platform: Platform) -> None:
+    key = platform.scheduled("sleep", "60")
+    job = platform.job(key)
+    platform.faults.vanish(glob(key))
+    foreign = batch_job(job, platform.settings)
+    foreign.labels["jennah-deployment"] = "another"
+    parent, _, job_id = batch_name(job).rpartition("/jobs/")
+    request = batch_v1.CreateJobRequest(parent=parent, job_id=job_id, job=foreign)
+    platform.batch_server.client.create_job(request)
+    platform.faults.wait_for_state(glob(key), JobState.RUNNING)
+    platform.jobs.cancel(platform.tenant_id, key.job_id)
+    platform.dispatch.schedule(platform.published[-1])
+    assert platform.batch_state(key) == "RUNNING"
+    assert platform.job(key).next_check_at is None
+
+
+def test_a_foreign_batch_job_of_our_name_does_not_speak_for_a_pending_job(platform: Platform) -> None:
+    key = platform.submit("true")
+    before = platform.job(key)
+    foreign = batch_job(before, platform.settings)
+    foreign.labels["jennah-deployment"] = "another"
+    platform.batch.create(batch_name(before), foreign)
+    ended(platform, key)
+    platform.notify(key, "SUCCEEDED")  # with the foreign job's own uid
+    assert platform.job(key) == before
+
+
+def test_a_batch_that_does_not_answer_is_given_up_in_time(platform: Platform) -> None:
+    key = platform.scheduled("true")
+    name, glob_ = batch_name(platform.job(key)), glob(key)
+    for method, call in (("GetJob", platform.batch.get), ("ListTasks", platform.batch.tasks)):
+        asked = platform.faults.calls(method, job=glob_).received
+        with (
+            platform.faults.answer(method, grpc.StatusCode.UNAVAILABLE, job=glob_),
+            pytest.raises(Unavailable),
+        ):
+            call(name)
+        assert platform.faults.calls(method, job=glob_).received == asked + 1
+
+
+def test_a_listing_is_complete_where_times_have_nanoseconds(platform: Platform) -> None:
+    keys = [platform.submit("true") for _ in range(5)]
+    at = DatetimeWithNanoseconds.from_rfc3339("2020-01-01T00:00:00.123456789Z")
+    with platform.database.batch() as batch:
+        batch.update("Jobs", ("TenantId", "JobId", "CreatedAt"), [(*key, at) for key in keys[1:]])
+        batch.update("Jobs", ("TenantId", "JobId", "CreatedAt"), [(*keys[0], None)])
+    listed, token = platform.jobs.page(platform.tenant_id, status=None, page_size=2, page_token=None)
+    while token:
+        more, token = platform.jobs.page(platform.tenant_id, status=None, page_size=2, page_token=token)
+        listed += more
+    assert [job.job_id for job in listed] == [*sorted(key.job_id for key in keys[1:]), keys[0].job_id]
+
+
+def test_an_ended_job_of_an_adopted_database_is_found_by_its_old_id(platform: Platform) -> None:
+    values = {"TenantId": platform.tenant_id, "JobId": "JOB-0001", "Status": "COMPLETED"}
+    with platform.database.batch() as batch:
+        batch.insert("Jobs", list(values), [list(values.values())])
+    job, attempts = platform.jobs.get(platform.tenant_id, "JOB-0001")
+    assert (job.status, attempts) == (JobStatus.COMPLETED, [])
+    with pytest.raises(FailedPrecondition):
+        platform.jobs.cancel(platform.tenant_id, "JOB-0001")
 
 
 def test_a_tick_that_is_too_old_is_dropped(platform: Platform) -> None:
