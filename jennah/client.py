@@ -60,9 +60,9 @@ class Transition:
     """One line of a job's audit trail. `from_status` is None in the first."""
 
     transition_id: str
-    from_status: str | None
+    from_status: str | None = None
     to_status: str
-    transitioned_at: datetime
+    transitioned_at: datetime | None = None
     reason: str | None = None
     actor: str | None = None
     attempt: int | None = None
@@ -71,13 +71,16 @@ class Transition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A job as the server showed it; times are aware. Only `get_job` and `watch_job` fill `attempts`."""
+    """A job as the server showed it; times are aware. Only `get_job` and `watch_job` fill `attempts`.
+
+    A row from before this release, adopted, may lack what is None by default, its `created_at` too.
+    """
 
     job_id: str
     tenant_id: str
     status: str
-    image_uri: str
-    created_at: datetime
+    image_uri: str | None = None
+    created_at: datetime | None = None
     name: str | None = None
     status_detail: str | None = None
     commands: Sequence[str] = ()
@@ -210,9 +213,10 @@ T = TypeVar("T", Job, Attempt, Transition)
 
 
 def _parse(kind: type[T], data: Json, **replaced: object) -> T:
-    values: Json = {known.name: data[known.name] for known in fields(kind) if known.name in data}
+    shown = {known.name: data.get(known.name) for known in fields(kind)}
+    values: Json = {name: value for name, value in shown.items() if value is not None}
     for name, value in values.items():
-        if name.endswith("_at") and value is not None:
+        if name.endswith("_at"):
             values[name] = datetime.fromisoformat(value)
     return kind(**values | replaced | {"as_json": data})
 
@@ -222,6 +226,6 @@ def _job(data: Json) -> Job:
 
 
 def _path(job_id: str) -> str:
-    if not job_id.strip("."):
-        raise ValueError(f"{job_id!r} is no job id")
+    if not job_id.strip(".") or "/" in job_id:
+        raise ValueError(f"{job_id!r} is no job id: take one that a submission or the list of jobs gave")
     return f"/v1/jobs/{quote(job_id, safe='')}"

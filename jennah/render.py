@@ -66,7 +66,9 @@ def timestamp(moment: datetime | None, timespec: str = "seconds") -> str:
 
 
 def elapsed(job: Job, now: datetime) -> str:
-    """How long the job has taken, from its submission to its end or to `now`."""
+    """How long the job has taken, from its submission to its end or to `now`; "-" where nobody knows."""
+    if job.created_at is None:
+        return "-"
     seconds = max(0.0, ((job.completed_at or now) - job.created_at).total_seconds())
     if seconds < 60:
         return f"{seconds:.1f} s"

@@ -111,6 +111,7 @@ def test_an_unreachable_server_is_one_sentence_with_the_remedy() -> None:
         ("get",),
         ("nonsense",),
         ("get", ".."),
+        ("get", "../../health"),
         ("list", "--limit", "0"),
         ("list", "--limit", "many"),
         ("list", "--url", "localhost:8080", "--token", "t"),
@@ -188,6 +189,15 @@ def test_tables_pipe_well_and_hostile_text_stays_in_its_cell(
         assert not any(line.endswith(" ") for line in done.stdout.splitlines())
     listing = jennah("list", env=environment(server)).stdout.splitlines()
     assert [line.split()[0] for line in listing] == ["JOB", *[JOB_ID] * 3]
+
+
+def test_a_row_without_times_is_shown(
+    server: ScriptedServer, here: Callable[..., Done], job: dict[str, Any]
+) -> None:
+    bare = {name: None if name.endswith("_at") else value for name, value in job.items()}
+    server.reply(200, {**bare, "jobs": [bare]})
+    assert here("list").stdout.splitlines()[1].split()[3:5] == ["-", "-"]
+    assert here("get", JOB_ID).returncode == 0
 
 
 def test_listing_stops_at_its_limit(

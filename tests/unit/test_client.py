@@ -8,12 +8,13 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jennah.client import ApiError, Client, ConnectionFailed, Job
+from jennah.client import ApiError, Attempt, Client, ConnectionFailed, Job
 
 if TYPE_CHECKING:
     from tests.unit.conftest import Asked, ScriptedServer
@@ -210,7 +211,24 @@ def test_watching_gives_each_change_and_ends_with_the_final_one(
     assert len(server.asked) == 5
 
 
-@pytest.mark.parametrize("job_id", ["", ".", ".."])
+def test_what_an_adopted_row_lacks_may_be_null(
+    server: ScriptedServer, job: dict[str, Any], transition: dict[str, Any]
+) -> None:
+    required = {"job_id", "tenant_id", "status", "transition_id", "to_status"}
+    bare_job, bare_transition = (
+        {name: value if name in required else None for name, value in shown.items()}
+        for shown in (job, transition)
+    )
+    attempt = dict.fromkeys(known.name for known in fields(Attempt)) | {"attempt": 1}
+    server.reply(200, success({**bare_job, "attempts": [attempt]}, bare_transition))
+    with client_of(server) as client:
+        found = client.get_job(JOB_ID)
+        assert (found.created_at, found.commands, found.env, found.attempts[0].attempt) == (None, (), {}, 1)
+        assert next(client.list_jobs()).created_at is None
+        assert next(client.list_transitions(JOB_ID)).transitioned_at is None
+
+
+@pytest.mark.parametrize("job_id", ["", ".", "..", "../../health", "a/b"])
 def test_an_id_that_would_be_another_path_is_refused(server: ScriptedServer, job_id: str) -> None:
     with client_of(server) as client, pytest.raises(ValueError, match="no job id"):
         client.get_job(job_id)
@@ -220,8 +238,8 @@ def test_an_id_that_would_be_another_path_is_refused(server: ScriptedServer, job
 def test_an_id_stays_within_its_path_segment(server: ScriptedServer, job: dict[str, Any]) -> None:
     server.reply(200, job)
     with client_of(server) as client:
-        client.get_job("../a b?c#d/é")
-    assert server.asked[0].path == "/v1/jobs/..%2Fa%20b%3Fc%23d%2F%C3%A9"
+        client.get_job("..a b?c#d%é")
+    assert server.asked[0].path == "/v1/jobs/..a%20b%3Fc%23d%25%C3%A9"
 
 
 @pytest.mark.parametrize("url", ["", "127.0.0.1:8080", "ftp://a", "http://", "http://a:b", "http://[::"])
