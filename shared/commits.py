@@ -38,8 +38,8 @@ def commit(database: Database, write: Callable[[Batch], None], *, patience: floa
     Args:
         database: where to.
         write: buffers the mutations.
-        patience: seconds after which no further try is made. A try itself is bounded by the client and by the
-            function's own timeout only: the client takes no deadline for a commit.
+        patience: seconds after which no further try is made. One try takes as long as the database's client
+            lets it: see `database`.
 
     Returns:
         The commit timestamp, aware, UTC.

@@ -27,7 +27,7 @@ from shared.errors import Unavailable
 from shared.events import AttemptFailed, Cancelled, Event, Rejected, Submitted, Succeeded
 from shared.lifecycle import Applied, Decision, Duplicate, NotFound, decide
 from shared.model import Actor, Job, JobKey, JobStatus
-from shared.rows import COMMIT_TIMES, JOB_COLUMNS, TRANSITION_ID_DIGITS, Reads, column_value
+from shared.rows import COMMIT_TIMES, JOB_COLUMNS, READ_TIMEOUT, TRANSITION_ID_DIGITS, Reads, column_value
 
 _MOST_COLLISIONS = 100
 _LONGEST_TEXT = 2000
@@ -128,7 +128,7 @@ class Transitions:
         """
 
         def write(transaction: Transaction) -> bool:
-            rows = list(transaction.read("Jobs", ["Version"], KeySet(keys=[job.key])))
+            rows = list(transaction.read("Jobs", ["Version"], KeySet(keys=[job.key]), timeout=READ_TIMEOUT))
             if not rows or rows[0][0] != job.version:
                 return False
             values: dict[str, Any] = {"NextCheckAt": next_check_at}
@@ -147,7 +147,7 @@ class Transitions:
         """Look at a job later, whatever it is: also where its row can't be understood."""
 
         def write(transaction: Transaction) -> None:
-            rows = list(transaction.read("Jobs", ["NextCheckAt"], KeySet(keys=[key])))
+            rows = list(transaction.read("Jobs", ["NextCheckAt"], KeySet(keys=[key]), timeout=READ_TIMEOUT))
             if rows and rows[0][0] is not None:
                 values = {"TenantId": key.tenant_id, "JobId": key.job_id, "NextCheckAt": until}
                 _update(transaction, "Jobs", values)

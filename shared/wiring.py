@@ -13,11 +13,13 @@ from threading import RLock
 from typing import TYPE_CHECKING, TypeVar
 
 from flask import Request, Response
+from google.api_core.exceptions import GoogleAPIError
 from google.cloud.spanner_v1.database import Database
 
 from shared import telemetry
 from shared.config import Settings
-from shared.errors import JennahError, MalformedEvent, MethodNotAllowed, SettingsError
+from shared.database import connect
+from shared.errors import JennahError, MalformedEvent, MethodNotAllowed, SettingsError, Unavailable
 from shared.rows import Reads
 from shared.transitions import Transitions
 
@@ -72,14 +74,11 @@ def start(*needed: Callable[[], object]) -> None:
 @_once
 def database() -> Database:
     """The Spanner database."""
-    from google.cloud import spanner  # noqa: PLC0415 - see the module's docstring
-
     chosen = settings()
     if chosen.spanner_emulator_host:
         # The emulator (1.5.28) breaks concurrent read-write transactions on multiplexed sessions.
         os.environ.setdefault("GOOGLE_CLOUD_SPANNER_MULTIPLEXED_SESSIONS_FOR_RW", "false")
-    client = spanner.Client(project=chosen.project, disable_builtin_metrics=True)
-    return client.instance(chosen.spanner_instance).database(chosen.spanner_database)
+    return connect(chosen.project, chosen.spanner_instance, chosen.spanner_database)
 
 
 @_once
@@ -155,6 +154,10 @@ def handle_event(request: Request, use: Callable[[CloudEvent], object]) -> Respo
     except JennahError as error:
         _log_refusal(error)
         return error_response(error)
+    except GoogleAPIError as error:
+        refusal = Unavailable(f"a call to Google Cloud failed: {type(error).__name__}: {error}")
+        _log_refusal(refusal)
+        return error_response(refusal)
     return Response(status=204)
 
 

@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from jennah.operations.history import differences, replay
 from shared.config import Timing
+from shared.database import BoundedDatabase
 from shared.events import (
     AttemptFailed,
     BatchRef,
@@ -329,3 +330,25 @@ def test_a_commit_that_is_applied_late_collides(wired: Database, wire: Wire) -> 
         list(held[0]())
     assert collision.value.code() is grpc.StatusCode.ALREADY_EXISTS
     assert assert_consistent(wired, outcome.job.key).version == 2
+
+
+def test_a_commit_that_is_never_answered_ends_in_time_and_is_settled(
+    wired: Database, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.database.COMMIT_TIMEOUT", 0.3)
+    bounded = BoundedDatabase(wired.database_id, wired._instance)
+    transitions = Transitions(bounded, timing=TIMING, now=now)
+    job = new_job(make_tenant(wired))
+    answer, commits = threading.Event(), wire.calls.count("Commit")
+
+    def on_commit(forward: Forward) -> Answers:
+        if wire.calls.count("Commit") == commits + 1:
+            answer.wait(30)
+        return forward()
+
+    wire.on_commit = on_commit
+    try:
+        assert isinstance(transitions.submit(job), Applied)
+    finally:
+        answer.set()
+    assert assert_consistent(wired, job.key).version == 1
