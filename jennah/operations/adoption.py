@@ -3,8 +3,9 @@
 Such rows have Version 0: every row that the platform writes has Version 1 or more. A job that is not final
 and has no NextCheckAt was not taken over yet: the work can stop anywhere, be repeated, and run beside itself.
 
-This is the one place outside `shared/transitions.py` that writes a job's status: a job that still waits from
-before is FAILED, unless it shall be resumed, because nobody knows whether its submitter still wants it.
+This is the one place outside `shared/transitions.py` that writes a job's status. A job that still waits from
+before is FAILED, unless it shall be resumed, because nobody knows whether its submitter still wants it. One
+that runs and names no Batch job is FAILED always: it can't be followed, and to run it again is not safe.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from google.cloud.spanner_v1.transaction import Transaction
 from jennah.operations.sql import SchemaError
 
 PREDATES = "predates this system"
+
+BATCH_JOB_NAME = r"projects/[^/\s]+/locations/[^/\s]+/jobs/[^/\s]+"
+"""A Batch job's full name, as a regular expression of Python and of GoogleSQL."""
 
 _PAGE = 500
 """Jobs in one commit: about 30 mutations each with the index entries, of Spanner's 80,000."""
@@ -50,9 +54,10 @@ def adopt(
 ) -> Adopted:
     """Give every job from before what the platform needs to follow it, and change no other column.
 
-    A SCHEDULED or RUNNING job gets Attempt = RetryCount + 1, BatchParent (of its own Batch job's name, else
-    `batch_parent`), a row in JobAttempts, and is checked at once. A PENDING job is FAILED, with an audit row,
-    or with `resume_pending` becomes due, so that reconciliation dispatches it.
+    A SCHEDULED or RUNNING job gets Attempt = RetryCount + 1, BatchParent (of its own Batch job's name), a row
+    in JobAttempts, and is checked at once; when it names no Batch job it is FAILED, with an audit row. So is
+    a PENDING job, or with `resume_pending` it becomes due now, and reconciliation dispatches it, in
+    `batch_parent` if it names no Batch job.
 
     Raises:
         SchemaError: there are such jobs and no `batch_parent`.
@@ -105,12 +110,13 @@ def _adopt_page(
         if job["Version"] != 0 or job["NextCheckAt"] is not None:
             continue
         attempt = max(job["Attempt"], (job["RetryCount"] or 0) + 1)
-        if job["Status"] == "PENDING" and not resume_pending:
-            _fail(transaction, job, attempt)
-            failed += 1
-        elif job["Status"] in {"PENDING", "SCHEDULED", "RUNNING"}:
+        waits, runs = job["Status"] == "PENDING", job["Status"] in {"SCHEDULED", "RUNNING"}
+        if (waits and resume_pending) or (runs and job["GcpBatchJobName"]):
             _follow(transaction, job, attempt, batch_parent, now)
             live += 1
+        elif waits or runs:
+            _fail(transaction, job, attempt)
+            failed += 1
     return Adopted(live, failed)
 
 
@@ -118,12 +124,13 @@ def _follow(
     transaction: Transaction, job: dict[str, Any], attempt: int, batch_parent: str, now: datetime
 ) -> None:
     key = (job["TenantId"], job["JobId"])
-    own_parent = re.match(r"projects/[^/]+/locations/[^/]+(?=/jobs/[^/]+$)", job["GcpBatchJobName"] or "")
-    transaction.update(
-        "Jobs",
-        ("TenantId", "JobId", "Attempt", "BatchParent", "NextCheckAt"),
-        [(*key, attempt, own_parent[0] if own_parent else batch_parent, now)],
-    )
+    name = job["GcpBatchJobName"] or ""
+    parent = name.rpartition("/jobs/")[0] if re.fullmatch(BATCH_JOB_NAME, name) else batch_parent
+    values = {"Attempt": attempt, "BatchParent": parent, "NextCheckAt": now}
+    if job["Status"] == "PENDING":
+        # Its age counts from now: the time that it spent in the old system is no reason to give it up.
+        values["NotBefore"] = now
+    transaction.update("Jobs", ("TenantId", "JobId", *values), [(*key, *values.values())])
     if job["Status"] != "PENDING":
         created = job["ScheduledAt"] or spanner.COMMIT_TIMESTAMP
         transaction.insert_or_update(
@@ -153,5 +160,16 @@ def _fail(transaction: Transaction, job: dict[str, Any], attempt: int) -> None:
             "Actor",
             "Attempt",
         ),
-        [(*key, f"{1:020}", "PENDING", "FAILED", spanner.COMMIT_TIMESTAMP, PREDATES, "operator", attempt)],
+        [
+            (
+                *key,
+                f"{1:020}",
+                job["Status"],
+                "FAILED",
+                spanner.COMMIT_TIMESTAMP,
+                PREDATES,
+                "operator",
+                attempt,
+            )
+        ],
     )

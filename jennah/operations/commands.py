@@ -20,7 +20,7 @@ from jennah.operations.database import opened
 from jennah.operations.description import compare, describe, read_expected
 from jennah.operations.migrate import Migrated, Plan, PreflightFailed, plan, survey
 from jennah.operations.migrate import migrate as bring_up_to_date
-from jennah.operations.preflight import Problem
+from jennah.operations.preflight_rows import Problem
 from jennah.operations.sql import Migration, SchemaError, schema_directory
 from jennah.render import console_on, printable, show
 from shared.config import Settings

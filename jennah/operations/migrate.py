@@ -95,7 +95,9 @@ def plan(database: Database, directory: Path, *, resume_pending: bool = False) -
     """
     todo = survey(database, directory)
     if not todo.pending:
-        return todo
+        # The old system may have written rows since: they are taken over too, so they are judged too.
+        report = preflight.inspect_rows(database, todo.found, resume_pending=resume_pending)
+        return replace(todo, report=report)
     report = preflight.inspect(
         database,
         read_expected(directory),
@@ -117,7 +119,8 @@ def migrate(
     """Bring the database to the current schema, and take over jobs from before it.
 
     `batch_parent` ("projects/P/locations/R") is where jobs from before run when their rows don't say so.
-    `resume_pending` lets jobs that still wait from before run; else they fail. `progress` gets a line a step.
+    `resume_pending` lets jobs that still wait from before run; else they fail, as those that run and name no
+    Batch job always do. `progress` gets a line a step.
 
     Raises:
         PreflightFailed: rows or columns stand in the way; nothing was changed.

@@ -9,30 +9,24 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 from google.cloud.spanner_v1.database import Database
 
-from jennah.operations.description import ALWAYS_WRITTEN, Column, Description, breaks_inserts, query
+from jennah.operations.description import ALWAYS_WRITTEN, Column, Description, breaks_inserts
+from jennah.operations.preflight_rows import (
+    Problem,
+    RowCheck,
+    duplicate_identities,
+    notes,
+    rows_against,
+    rule_checks,
+    unfollowable,
+)
 from jennah.operations.sql import Effect
 
-LISTED = 20
-"""How many rows are listed for one kind of problem; the rest is counted."""
-
-STATUSES = ("PENDING", "SCHEDULED", "RUNNING", "COMPLETED", "FAILED", "CANCELLED")
 _MOVE = "move the rows to a database made from schema/schema.sql"
-UUID = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something that a person must put right; `key` names the row, and is empty for a table or column."""
-
-    where: str
-    key: str
-    problem: str
-    remedy: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +44,6 @@ class Report:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _RowCheck:
-    """Rows that break a rule: `condition` over the column, `shows` what is said of a row, both SQL."""
-
-    table: str
-    column: str
-    condition: str
-    shows: str
-    remedy: str
-
-
 def inspect(
     database: Database,
     expected: Description,
@@ -71,18 +54,24 @@ def inspect(
 ) -> Report:
     """Compare what exists with what is expected, and the rows with the rules to come. Changes nothing."""
     problems = list(_structure(expected, found, pending))
-    checks = list(_column_checks(expected, found))
-    if _readable(found, "Jobs", "TenantId", "JobId", "Status"):
-        checks += _rule_checks(resume_pending=resume_pending)
-    for check in checks:
-        problems += _rows_against(database, check, found.tables[check.table].key)
-    if _readable(found, "Tenants", "TenantId", "OAuthProvider", "OAuthUserId"):
-        problems += _duplicate_identities(database)
+    for check in _column_checks(expected, found):
+        problems += rows_against(database, check, found.tables[check.table].key)
+    rows = inspect_rows(database, found, resume_pending=resume_pending)
     return Report(
-        problems=tuple(problems),
+        problems=(*problems, *rows.problems, *duplicate_identities(database, found)),
         mends=tuple(mends(expected, found, pending)),
-        notes=tuple(_notes(database, found)),
+        notes=(*rows.notes, *notes(database, found)),
     )
+
+
+def inspect_rows(database: Database, found: Description, *, resume_pending: bool) -> Report:
+    """Look only at the tenants, and at the jobs that are still to be taken over. Changes nothing."""
+    problems = [
+        problem
+        for check in rule_checks(found, resume_pending=resume_pending)
+        for problem in rows_against(database, check, found.tables[check.table].key)
+    ]
+    return Report(tuple(problems), (), tuple(unfollowable(database, found)))
 
 
 def mends(expected: Description, found: Description, pending: Collection[Effect]) -> Iterator[str]:
@@ -195,7 +184,7 @@ def _unique_indexes(expected: Description, found: Description) -> Iterator[Probl
             yield Problem(f"index.{name}", "", f"is {index}: it may refuse rows of Jennah", "drop the index")
 
 
-def _column_checks(expected: Description, found: Description) -> Iterator[_RowCheck]:
+def _column_checks(expected: Description, found: Description) -> Iterator[RowCheck]:
     """Rows that would make a mend fail."""
     for name, table in expected.tables.items():
         present = found.tables[name].columns if name in found.tables else {}
@@ -204,94 +193,19 @@ def _column_checks(expected: Description, found: Description) -> Iterator[_RowCh
             if shape is None or not _alterable(expected, name, column, actual):
                 continue
             if actual.nullable and not shape.nullable:
-                yield _RowCheck(name, column, f"{column} IS NULL", "'is NULL'", "give it a value")
+                yield RowCheck(name, column, f"{column} IS NULL", "'is NULL'", "give it a value")
             limit = _length(shape.type)
             if _length(actual.type) > limit:
                 longer = f"CHAR_LENGTH({column}) > {limit:.0f}"
                 shows = f"FORMAT('has %d characters, may have {limit:.0f}', CHAR_LENGTH({column}))"
-                yield _RowCheck(name, column, longer, shows, "shorten it")
+                yield RowCheck(name, column, longer, shows, "shorten it")
             if shape.commit_timestamp and not actual.commit_timestamp:
                 future = f"{column} > CURRENT_TIMESTAMP()"
                 shows = f"FORMAT('%t is in the future', {column})"
-                yield _RowCheck(name, column, future, shows, "correct it: commit timestamps lie in the past")
-
-
-def _rule_checks(*, resume_pending: bool) -> Iterator[_RowCheck]:
-    """Rows that break a rule of the new schema."""
-    known = ", ".join(f"'{status}'" for status in STATUSES)
-    yield _RowCheck(
-        "Jobs",
-        "Status",
-        f"Status NOT IN ({known})",
-        "FORMAT('%T is no status', Status)",
-        f"set it to one of {', '.join(STATUSES)}",
-    )
-    live = "'PENDING', 'SCHEDULED', 'RUNNING'" if resume_pending else "'SCHEDULED', 'RUNNING'"
-    uuids = f"REGEXP_CONTAINS(TenantId, r'{UUID}') AND REGEXP_CONTAINS(JobId, r'{UUID}')"
-    yield _RowCheck(
-        "Jobs",
-        "Status",
-        f"Status IN ({live}) AND NOT ({uuids})",
-        "FORMAT('is %s, and its ids are no lower-case UUIDs: no Batch job can be named after it', Status)",
-        "let it finish, or set it to FAILED",
-    )
+                yield RowCheck(name, column, future, shows, "correct it: commit timestamps lie in the past")
 
 
 def _length(type_: str) -> float:
     """The length of STRING(n); infinite for MAX and for types without one."""
     length = re.fullmatch(r"STRING\((\d+)\)", type_)
     return int(length[1]) if length else math.inf
-
-
-def _rows_against(database: Database, check: _RowCheck, key: Sequence[str]) -> Iterator[Problem]:
-    columns = ", ".join(key)
-    where = f"{check.table}.{check.column}"
-    breaking = f"FROM {check.table} WHERE {check.condition}"
-    rows = query(
-        database, f"SELECT {columns}, {check.shows} {breaking} ORDER BY {columns} LIMIT {LISTED + 1}"
-    )
-    for row in rows[:LISTED]:
-        yield Problem(where, "/".join(map(str, row[:-1])), row[-1], check.remedy)
-    if len(rows) > LISTED:
-        [(total,)] = query(database, f"SELECT COUNT(*) {breaking}")
-        yield Problem(where, "", f"and {total - LISTED} more rows of this kind", check.remedy)
-
-
-def _duplicate_identities(database: Database) -> Iterator[Problem]:
-    same = (
-        "FROM Tenants WHERE OAuthProvider IS NOT NULL AND OAuthUserId IS NOT NULL "
-        "GROUP BY OAuthProvider, OAuthUserId HAVING COUNT(*) > 1"
-    )
-    where, remedy = "Tenants.OAuthUserId", "keep one tenant, and move the others' jobs to it"
-    rows = query(
-        database,
-        f"SELECT OAuthProvider, OAuthUserId, ARRAY_AGG(TenantId) {same} "
-        f"ORDER BY OAuthProvider, OAuthUserId LIMIT {LISTED + 1}",
-    )
-    for provider, user, tenants in rows[:LISTED]:
-        listed = ", ".join(sorted(tenants)[:LISTED])
-        more = f" and {len(tenants) - LISTED} more" if len(tenants) > LISTED else ""
-        yield Problem(where, listed + more, f"share the identity {user!r} at {provider!r}", remedy)
-    if len(rows) > LISTED:
-        [(total,)] = query(database, f"SELECT COUNT(*) FROM (SELECT 1 {same})")  # noqa: S608 - constants
-        yield Problem(where, "", f"and {total - LISTED} more identities of this kind", remedy)
-
-
-def _notes(database: Database, found: Description) -> Iterator[str]:
-    if _readable(found, "Tenants", "OAuthProvider", "OAuthUserId"):
-        nobody = "SELECT COUNT(*) FROM Tenants WHERE OAuthProvider IS NULL OR OAuthUserId IS NULL"
-        [(count,)] = query(database, nobody)
-        if count:
-            yield f"{count} tenants have no identity: nobody can sign in as them until they get one."
-    if _readable(found, "JobStateTransitions", "FromStatus", "ToStatus"):
-        known = ", ".join(f"'{status}'" for status in STATUSES)
-        unknown = f"ToStatus NOT IN ({known}) OR FromStatus NOT IN ({known})"
-        [(count,)] = query(database, f"SELECT COUNT(*) FROM JobStateTransitions WHERE {unknown}")  # noqa: S608
-        if count:
-            yield f"{count} old history rows name a status that is not used now; they stay as they are."
-
-
-def _readable(found: Description, table: str, *columns: str) -> bool:
-    """Whether a check over these text columns can run at all; their shape is judged elsewhere."""
-    present = found.tables[table].columns if table in found.tables else {}
-    return all(column in present and present[column].type.startswith("STRING") for column in columns)

@@ -13,7 +13,7 @@ from google.cloud.spanner_v1.database import Database
 from jennah.operations import adoption
 from jennah.operations.description import compare, describe, read_expected
 from jennah.operations.migrate import Migrated, PreflightFailed, migrate
-from jennah.operations.preflight import LISTED, STATUSES
+from jennah.operations.preflight_rows import LISTED, STATUSES
 from jennah.operations.sql import SchemaError, schema_directory
 
 PARENT = "projects/example/locations/us-central1"
@@ -138,7 +138,9 @@ def some_jobs(count: int = 200) -> dict[str, list[dict[str, Any]]]:
             "RetryCount": some(chance.randrange(4)),
             "MaxRetries": chance.randrange(5),
             "ErrorMessage": some(chance.choice(texts)),
-            "GcpBatchJobName": some(f"projects/old/locations/asia-northeast1/jobs/jennah-{job_id[:8]}"),
+            "GcpBatchJobName": chance.choice(
+                (f"projects/old/locations/asia-northeast1/jobs/jennah-{job_id[:8]}",) * 3 + ("", None)
+            ),
         }
         job |= {name: some(moment()) for name in ("UpdatedAt", "ScheduledAt", "StartedAt", "CompletedAt")}
         jobs.append(job)
@@ -176,7 +178,12 @@ def is_adopted(database: Database, before: dict[str, Any], done: Migrated, *, re
     for table in ("Tenants", "JobStateTransitions"):
         for key, row in before[table].items():
             assert after[table][key].items() >= row.items()
-    failed = {key for key, row in before["Jobs"].items() if row["Status"] == "PENDING" and not resumed}
+    failed = {
+        key
+        for key, row in before["Jobs"].items()
+        if (row["Status"] == "PENDING" and not resumed)
+        or (row["Status"] in LIVE and not row.get("GcpBatchJobName"))
+    }
     for key, row in before["Jobs"].items():
         changed = after["Jobs"][key]
         if key in failed:
@@ -191,7 +198,7 @@ def is_adopted(database: Database, before: dict[str, Any], done: Migrated, *, re
             assert changed.items() >= row.items()
         assert changed["Attempt"] == (row["RetryCount"] or 0) + 1
         assert changed["Version"] == (1 if key in failed else 0)
-        live = row["Status"] in LIVE or (resumed and row["Status"] == "PENDING")
+        live = row["Status"] in LIVE | {"PENDING"} and key not in failed
         attempt = after["JobAttempts"].get((*key, changed["Attempt"]))
         if live:
             name = row.get("GcpBatchJobName")
@@ -199,9 +206,11 @@ def is_adopted(database: Database, before: dict[str, Any], done: Migrated, *, re
             assert changed["BatchParent"] == ("projects/old/locations/asia-northeast1" if name else PARENT)
         else:
             assert changed["NextCheckAt"] is changed["BatchParent"] is None
-        if row["Status"] in LIVE:
+        waits = live and row["Status"] == "PENDING"
+        assert changed["NotBefore"] == (changed["NextCheckAt"] if waits else None)
+        if live and not waits:
             assert attempt is not None
-            assert attempt["GcpBatchJobName"] == row.get("GcpBatchJobName")
+            assert attempt["GcpBatchJobName"] == row["GcpBatchJobName"]
             assert attempt["CreatedAt"] == row["ScheduledAt"] or row["ScheduledAt"] is None
         else:
             assert attempt is None
@@ -209,7 +218,7 @@ def is_adopted(database: Database, before: dict[str, Any], done: Migrated, *, re
     assert new == {(*key, "0" * 19 + "1") for key in failed}
     for key in new:
         audit = after["JobStateTransitions"][key]
-        assert (audit["FromStatus"], audit["ToStatus"]) == ("PENDING", "FAILED")
+        assert (audit["FromStatus"], audit["ToStatus"]) == (before["Jobs"][key[:2]]["Status"], "FAILED")
         assert (audit["Actor"], audit["Reason"]) == ("operator", "predates this system")
         job = after["Jobs"][key[:2]]
         assert (audit["TransitionedAt"], audit["Attempt"]) == (job["CompletedAt"], job["Attempt"])
@@ -307,7 +316,8 @@ def test_rows_that_break_a_rule_stop_it_with_a_whole_list(empty_database: Databa
     twins = [tenant(OAuthUserId="twin") for _ in range(3)]
     nobody = [tenant(OAuthUserId=None) for _ in range(2)]
     odd = [job(Status="Weird" if position else None) for position in range(LISTED + 6)]
-    upper = job(JobId=str(uuid.uuid4()).upper(), Status="RUNNING")
+    upper = job(JobId="UPPER-1", Status="RUNNING")
+    unnamable = [tenant(TenantId="acme"), tenant(TenantId="4F9F7FE6-7E2C-4C39-8F0B-6A2F3B0A9A01")]
     harmless = [job(JobId="old-1"), job(JobId="old-2", Status="PENDING")]
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     late = job(ScheduledAt=tomorrow)
@@ -315,7 +325,7 @@ def test_rows_that_break_a_rule_stop_it_with_a_whole_list(empty_database: Databa
     make(
         empty_database,
         ODD,
-        {"Tenants": [TENANT, *twins, *nobody], "Jobs": [*odd, upper, *harmless, late, wide]},
+        {"Tenants": [TENANT, *twins, *nobody, *unnamable], "Jobs": [*odd, upper, *harmless, late, wide]},
     )
     before, schema = everything(empty_database), describe(empty_database)
     with pytest.raises(PreflightFailed, match="nothing was changed") as failure:
@@ -335,14 +345,104 @@ def test_rows_that_break_a_rule_stop_it_with_a_whole_list(empty_database: Databa
     assert f"{key}/{odd[0]['JobId']}: is NULL" in statuses
     assert sum('"Weird" is no status' in line for line in statuses) == LISTED
     assert ": and 5 more rows of this kind" in statuses
-    assert any(line.startswith(f"{key}/{upper['JobId']}: is RUNNING, and its ids") for line in statuses)
-    assert len(statuses) == LISTED + 3
-    assert report.notes == ("2 tenants have no identity: nobody can sign in as them until they get one.",)
+    assert len(statuses) == LISTED + 2
+    unnamed = "is no lower-case UUID: no Batch job can be named after it"
+    assert by_place["Tenants.TenantId"] == [
+        f"{tenant_id}: {unnamed}" for tenant_id in sorted(row["TenantId"] for row in unnamable)
+    ]
+    assert by_place["Jobs.JobId"] == [f"{key}/UPPER-1: is RUNNING, and its JobId {unnamed}"]
+    assert report.notes == (
+        (
+            "1 SCHEDULED or RUNNING jobs name no Batch job, can't be followed, and become FAILED: "
+            "look in Batch whether they still run."
+        ),
+        "2 tenants have no identity: nobody can sign in as them until they get one.",
+    )
     assert (everything(empty_database), describe(empty_database)) == (before, schema)
 
     with pytest.raises(PreflightFailed) as failure:
         migrate(empty_database, batch_parent=PARENT, resume_pending=True)
-    assert any("is PENDING, and its ids" in problem.problem for problem in failure.value.report.problems)
+    assert any("is PENDING, and its JobId" in problem.problem for problem in failure.value.report.problems)
+
+
+BATCH_JOB = "projects/old/locations/asia-northeast1/jobs/j-1"
+
+UNFIT = [
+    ("GcpBatchJobName", "j-1"),
+    ("GcpBatchJobName", "locations/asia-northeast1/jobs/j-1"),
+    ("GcpBatchJobName", f"//batch.googleapis.com/{BATCH_JOB}"),
+    ("GcpBatchJobName", f"{BATCH_JOB}/tasks"),
+    ("GcpBatchJobName", f"{BATCH_JOB}\n"),
+    ("GcpBatchJobName", " "),
+    ("Commands", ["sh", None]),
+    ("Commands", [None]),
+    ("JobId", "JOB-7"),
+]
+"""A column, and a value with which a job can't go on."""
+
+
+def unfit_jobs(*statuses: str) -> list[tuple[str, dict[str, Any]]]:
+    """For each status and each of `UNFIT`: the column, and a job with that value in it."""
+    fit = {"TenantId": TENANT["TenantId"], "GcpBatchJobName": BATCH_JOB, "Commands": ["sh", ""]}
+    jobs = []
+    for status in statuses:
+        for column, value in UNFIT:
+            job = fit | {"JobId": str(uuid.uuid4()), "Status": status, column: value}
+            if column == "JobId":
+                job["JobId"] = f"{value}-{status}"
+            jobs.append((column, job))
+    return jobs
+
+
+def problem_keys(failure: pytest.ExceptionInfo[PreflightFailed]) -> list[tuple[str, str]]:
+    return sorted((problem.where, problem.key) for problem in failure.value.report.problems)
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+@pytest.mark.parametrize("migrated", [False, True])
+def test_jobs_that_could_not_go_on_stop_it(
+    empty_database: Database, *, migrated: bool, resumed: bool
+) -> None:
+    """Whether the old system wrote them before the migration or after it; final jobs stop nothing."""
+    make(empty_database, PLAIN + SECOND, {})
+    if migrated:
+        migrate(empty_database)
+    unfit = unfit_jobs("SCHEDULED", "PENDING") if resumed else unfit_jobs("RUNNING")
+    final = unfit_jobs("COMPLETED", "FAILED", "CANCELLED")
+    make(empty_database, (), {"Tenants": [TENANT], "Jobs": [job for _, job in (*unfit, *final)]})
+    before, schema = everything(empty_database), describe(empty_database)
+    with pytest.raises(PreflightFailed, match="nothing was changed") as failure:
+        migrate(empty_database, batch_parent=PARENT, resume_pending=resumed)
+    assert problem_keys(failure) == sorted(
+        (f"Jobs.{column}", f"{TENANT['TenantId']}/{job['JobId']}") for column, job in unfit
+    )
+    assert all(problem.remedy for problem in failure.value.report.problems)
+    assert (everything(empty_database), describe(empty_database)) == (before, schema)
+
+
+def test_waiting_jobs_that_could_not_go_on_are_failed_like_the_others(empty_database: Database) -> None:
+    make(
+        empty_database,
+        PLAIN + SECOND,
+        {"Tenants": [TENANT], "Jobs": [job for _, job in unfit_jobs("PENDING")]},
+    )
+    assert migrate(empty_database, batch_parent=PARENT).adopted == adoption.Adopted(failed=len(UNFIT))
+
+
+def test_a_tenant_that_came_after_the_migration_is_judged_too(database: Database) -> None:
+    make(database, (), {"Tenants": [TENANT | {"TenantId": "acme"}]})
+    with pytest.raises(PreflightFailed) as failure:
+        migrate(database)
+    assert problem_keys(failure) == [("Tenants.TenantId", "acme")]
+
+
+def test_rows_that_came_after_the_migration_are_taken_over_the_same_way(empty_database: Database) -> None:
+    make(empty_database, PLAIN + SECOND, {})
+    migrate(empty_database)
+    make(empty_database, (), some_jobs(60))
+    done = migrate(empty_database, batch_parent=PARENT, resume_pending=True)
+    assert done.adopted.live > done.adopted.failed > 0
+    assert done.notes[0].startswith(f"{done.adopted.failed} SCHEDULED or RUNNING jobs name no Batch job")
 
 
 @pytest.mark.parametrize(
@@ -395,9 +495,12 @@ def test_live_jobs_need_to_know_where_they_run(empty_database: Database) -> None
 
 
 def test_jobs_of_this_platform_are_not_taken_over(database: Database) -> None:
+    """Nor are they judged: only jobs from before are."""
     now = datetime.now(UTC)
-    job = {"TenantId": TENANT["TenantId"], "JobId": str(uuid.uuid4()), "Status": "PENDING", "CreatedAt": now}
-    make(database, (), {"Tenants": [TENANT], "Jobs": [job | {"Version": 1, "NextCheckAt": now}]})
+    job = {"TenantId": TENANT["TenantId"], "Status": "PENDING", "CreatedAt": now}
+    ours = {"JobId": str(uuid.uuid4()), "Version": 1, "NextCheckAt": now}
+    taken_over = {"JobId": "JOB-7", "Status": "RUNNING", "NextCheckAt": now}
+    make(database, (), {"Tenants": [TENANT], "Jobs": [job | ours, job | taken_over]})
     before = everything(database)
-    migrate(database)
+    assert migrate(database, resume_pending=True).notes == ()
     assert everything(database)["Jobs"] == before["Jobs"]

@@ -19,6 +19,8 @@ from jennah.operations.sql import read_migrations, schema_directory, split
 JENNAH = Path(sys.executable).with_name("jennah")
 FIRST_VERSION = [statement.sql for statement in read_migrations(schema_directory())[0].statements]
 
+A, B = "4f9f7fe6-7e2c-4c39-8f0b-6a2f3b0a9a01", "4f9f7fe6-7e2c-4c39-8f0b-6a2f3b0a9a02"
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -77,16 +79,16 @@ def test_what_stands_in_the_way_is_listed(run: Run, empty_database: Database) ->
     empty_database.update_ddl(FIRST_VERSION).result(30)
     with empty_database.batch() as batch:
         columns = ("TenantId", "OAuthProvider", "OAuthUserId")
-        batch.insert("Tenants", columns, [("a", "google", "1"), ("b", "google", "1")])
-        batch.insert("Jobs", ("TenantId", "JobId", "Status"), [("a", "1", "Done")])
+        batch.insert("Tenants", columns, [(A, "google", "1"), (B, "google", "1"), ("acme", "google", "2")])
+        batch.insert("Jobs", ("TenantId", "JobId", "Status"), [(A, "1", "Done")])
     for arguments in (("migrate",), ("migrate", "--dry-run")):
         done = run(*arguments, SPANNER_DATABASE=empty_database.database_id)
-        refused(done, "2 problems stand in the way and nothing was changed")
-        assert len(done.stdout.splitlines()) == 3
+        refused(done, "3 problems stand in the way and nothing was changed")
+        assert len(done.stdout.splitlines()) == 4
         assert '"Done" is no status' in done.stdout
         assert "share the identity '1' at 'google'" in done.stdout
         listed = json.loads(run(*arguments, "--json", SPANNER_DATABASE=empty_database.database_id).stdout)
-        assert [problem["key"] for problem in listed["problems"]] == ["a/1", "a, b"]
+        assert [problem["key"] for problem in listed["problems"]] == ["acme", f"{A}/1", f"{A}, {B}"]
     assert set(describe(empty_database).tables) == {"Tenants", "Jobs", "JobStateTransitions"}
 
 
