@@ -5,8 +5,12 @@ safe; the service, full of gRPC's threads, never forks. One JSON object per line
 
     in    {"start": number, "argv": [...], "env": {...}, "cwd": path, "log": path}
           {"signal": number, "with": signal number}      to the whole process group
-    out   {"started": number, "pid": pid}
-          {"exited": number, "code": exit code}          128 + n: signal n; 127: not found; 126: not runnable
+    out   {"started": number, "pid": pid}                said by the task's process itself
+          {"exited": number, "code": exit code}          128 + n: signal n
+          {"failed": number, "code": exit code}          no program was run; 127: not found; 126: not runnable
+
+A task's process says its id before it becomes the task's program, so that whoever reads knows every group
+that can have members, even if this process is killed at once.
 
 When a task's first process ends, what is left of its group is killed, as a container ends with its first
 process. End of input means that the service is gone, however it died: everything is killed. On Linux the
@@ -36,6 +40,8 @@ class Launcher:
     def __init__(self) -> None:
         self._numbers: dict[int, int] = {}  # process id of a task's first process → its number
         self._pids: dict[int, int] = {}
+        self._pid = os.getpid()
+        self._output = os.dup(1)  # in a task's process, 1 is the task's log
         self._prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
         if self._prctl:
             self._prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -74,22 +80,25 @@ class Launcher:
                     cwd=cwd,
                     env=env,
                     start_new_session=True,
-                    preexec_fn=self._die_with_launcher if self._prctl else None,  # noqa: PLW1509 (one thread)
+                    preexec_fn=lambda: self._enter_task(number),  # noqa: PLW1509 (one thread)
                 )
             except (OSError, ValueError) as error:
                 not_found = isinstance(error, FileNotFoundError)
                 reason = "command not found" if not_found else str(error)
                 output.write(f"{argv[0]}: {reason}\n".encode())
-                _say({"exited": number, "code": 127 if not_found else 126})
+                _say({"failed": number, "code": 127 if not_found else 126})
                 return
         process.returncode = 0  # `reap` waits for it; Popen must neither do so nor warn
         self._numbers[process.pid] = number
         self._pids[number] = process.pid
-        _say({"started": number, "pid": process.pid})
 
-    def _die_with_launcher(self) -> None:
+    def _enter_task(self, number: int) -> None:
+        """In a task's process, which leads its group by now: tie it to this one, and report it."""
         if self._prctl:
             self._prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != self._pid:  # this one died before it could be tied to
+            os._exit(1)
+        _say({"started": number, "pid": os.getpid()}, self._output)
 
     def _report_end(self, pid: int, status: int) -> None:
         number = self._numbers.pop(pid, None)
@@ -113,9 +122,9 @@ def _children() -> list[int]:
     return []
 
 
-def _say(message: dict[str, int]) -> None:
+def _say(message: dict[str, int], output: int = 1) -> None:
     with contextlib.suppress(BrokenPipeError):  # the service is gone: end of input follows
-        os.write(1, json.dumps(message).encode() + b"\n")
+        os.write(output, json.dumps(message).encode() + b"\n")
 
 
 def main() -> None:

@@ -197,5 +197,8 @@ class Runner:
             message = json.loads(line)
             if "started" in message:
                 self._pids[message["started"]] = message["pid"]
+            elif "failed" in message:
+                self._pids.pop(message["failed"], None)
+                self._exits[message["failed"]].set_result(message["code"])
             else:
                 self._exits[message["exited"]].set_result(message["code"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -17,6 +18,7 @@ import pytest
 from google.cloud import batch_v1
 from google.cloud.batch_v1.services.batch_service.transports import BatchServiceGrpcTransport
 
+from jennah.local import batch_launcher
 from jennah.local.batch_jobs import JobState
 from jennah.local.batch_server import BatchServer, start_batch
 from jennah.local.processes import Processes
@@ -114,6 +116,30 @@ def test_a_task_ends_with_its_launcher_when_the_service_can_do_nothing(batch: Ba
     assert psutil.wait_procs([task], timeout=5)[1] == []
     os.kill(batch.process.pid, signal.SIGCONT)
     assert psutil.wait_procs(others, timeout=5)[1] == []
+
+
+def test_a_task_that_kills_the_launcher_at_once_leaves_nothing(batch: BatchServer) -> None:
+    text = "sleep 1000 & echo $!; kill -9 $PPID; sleep 1000"
+    job = batch_v1.Job({"task_groups": [{"task_spec": {"runnables": [{"script": {"text": text}}]}}]})
+    uid = batch.client.create_job(parent="projects/p/locations/l", job_id="patricide", job=job).uid
+    assert batch.process.wait(5)
+    child = int((batch.directory / uid / "task-0-0.log").read_text())
+    until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE)
+
+
+def test_a_process_is_known_before_it_becomes_its_program(tmp_path: Path) -> None:
+    start = {"start": 7, "argv": ["no-such-program"], "env": {}, "cwd": str(tmp_path)}
+    finished = subprocess.run(
+        [sys.executable, "-I", "-S", batch_launcher.__file__],
+        input=json.dumps(start | {"log": str(tmp_path / "log")}) + "\n",
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=True,
+    )
+    started, failed = map(json.loads, finished.stdout.splitlines())
+    assert started == {"started": 7, "pid": started["pid"]}
+    assert failed == {"failed": 7, "code": 127}
 
 
 def service(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
