@@ -14,7 +14,7 @@ from pathlib import Path
 import typer
 
 from jennah.client import ApiError, Client, ConnectionFailed
-from jennah.connection import is_loopback
+from jennah.connection import check_url, is_loopback
 from jennah.local.tokens import fetch_token
 
 REFUSED, MISUSED, UNREACHABLE = 1, 2, 3
@@ -50,27 +50,32 @@ def connect(url: str | None, token: str | None, *, retry_seconds: float = QUICK)
     Raises:
         CommandFailed: no token, or any error of the client within the block.
     """
-    server = url or _local_cloud().get("JENNAH_URL") or _DEFAULT_URL
-    with one_sentence():
-        if not token and _is_local_cloud(server):
-            token = test_token(os.environ.get("JENNAH_EMAIL") or _DEFAULT_EMAIL)
+    server = _server(url)
+    with _one_sentence(server):
+        check_url(server)
+        if not token and _has_test_issuer(server):
+            token = test_token(os.environ.get("JENNAH_EMAIL") or _DEFAULT_EMAIL, server)
         if not token:
-            start = "start the local cloud with 'make up', or " if is_loopback(server) else ""
+            local = f"{_local_step(server)}, or " if is_loopback(server) else ""
             raise CommandFailed(
-                f"no token for {server}: {start}set JENNAH_TOKEN to an ID token of your identity provider",
+                f"no token for {server}: {local}set JENNAH_TOKEN to an ID token of your identity provider",
                 UNREACHABLE,
             )
         with Client(server, token.strip(), retry_seconds=retry_seconds) as client:
             yield client
 
 
-def test_token(email: str) -> str:
+def test_token(email: str, url: str | None) -> str:
     """Get an ID token from the local cloud's test issuer.
+
+    Args:
+        email: whom it is for.
+        url: the server that it is for; None means what JENNAH_URL names, or else the local cloud.
 
     Raises:
         CommandFailed: no such issuer is known here, it refused, or it can't be reached.
     """
-    issuer, audience = _setting("JENNAH_ISSUER_URL"), _setting("JENNAH_AUDIENCE")
+    issuer, audience = _issuer(_server(url or os.environ.get("JENNAH_URL")))
     if not issuer or not audience:
         raise CommandFailed(
             "no test issuer is known here: run 'make up' in this project, or set JENNAH_ISSUER_URL and "
@@ -78,17 +83,23 @@ def test_token(email: str) -> str:
             UNREACHABLE,
         )
     try:
+        check_url(issuer)
+    except ValueError as error:
+        raise CommandFailed(f"JENNAH_ISSUER_URL: {error}", MISUSED) from error
+    try:
         return fetch_token(issuer, email, audience)
     except urllib.error.HTTPError as error:
         raise CommandFailed(f"the test issuer refused: {_description(error)}", MISUSED) from error
     except (OSError, ValueError) as error:
         raise CommandFailed(
-            f"cannot reach the test issuer at {issuer}: start the local cloud with 'make up'", UNREACHABLE
+            f"cannot reach the test issuer at {issuer}: start the local cloud with 'make up', "
+            "or source .local/env again",
+            UNREACHABLE,
         ) from error
 
 
 @contextmanager
-def one_sentence() -> Iterator[None]:
+def _one_sentence(server: str) -> Iterator[None]:
     """Turn the client's errors into one sentence with the next step, and an exit code.
 
     Raises:
@@ -97,15 +108,25 @@ def one_sentence() -> Iterator[None]:
     try:
         yield
     except ConnectionFailed as error:
-        step = "start the local cloud with 'make up', or set JENNAH_URL to the server that you mean"
+        step = f"{_local_step(server)}, or set JENNAH_URL to the server that you mean"
         raise CommandFailed(f"{error}: {step}", UNREACHABLE) from error
     except ApiError as error:
         code = _exit_code(error.status)
         step = _NEXT_STEPS.get(error.status, "try again in a moment" if code == UNREACHABLE else "")
+        if error.status == 401 and _has_test_issuer(server):
+            step = "unset JENNAH_TOKEN, or set it to what 'jennah token --email YOU' prints"
         message = error.message.rstrip(".")
         raise CommandFailed(f"{message}; {step}" if step else message, code) from error
     except ValueError as error:
         raise CommandFailed(str(error), MISUSED) from error
+
+
+def _local_step(server: str) -> str:
+    """How to get to a local cloud: to this project's, if it runs elsewhere than at `server`."""
+    known = _local_cloud().get("JENNAH_URL")
+    if known and is_loopback(server) and not _is_local_cloud(server):
+        return f"unset JENNAH_URL, as this project's .local/env names {known}"
+    return "start the local cloud with 'make up'"
 
 
 def _description(error: urllib.error.HTTPError) -> str:
@@ -122,23 +143,50 @@ def _exit_code(status: int) -> int:
     return UNREACHABLE if status in {401, 403, 429} or status >= 500 else REFUSED
 
 
+def _server(url: str | None) -> str:
+    return url or _local_cloud().get("JENNAH_URL") or _DEFAULT_URL
+
+
 def _is_local_cloud(url: str) -> bool:
+    """Whether the server is the one that `.local/env` names."""
+    return url.rstrip("/") == _local_cloud().get("JENNAH_URL", "").rstrip("/")
+
+
+def _has_test_issuer(url: str) -> bool:
     """Whether the test issuer that is known here is that server's own."""
-    known = _local_cloud().get("JENNAH_URL", "").rstrip("/") == url.rstrip("/")
-    return is_loopback(url) and (known or "JENNAH_ISSUER_URL" in os.environ)
+    return is_loopback(url) and (_is_local_cloud(url) or "JENNAH_ISSUER_URL" in os.environ)
 
 
-def _setting(name: str) -> str | None:
-    return os.environ.get(name) or _local_cloud().get(name)
+def _issuer(server: str) -> tuple[str | None, str | None]:
+    """The test issuer's URL and audience.
+
+    For the server of `.local/env` that file counts: what a shell sourced from it earlier is stale, because
+    the issuer's port changes at each start.
+    """
+    sources: list[Mapping[str, str]] = [os.environ, _local_cloud()]
+    if _is_local_cloud(server):
+        sources.reverse()
+    source = next((source for source in sources if source.get("JENNAH_ISSUER_URL")), os.environ)
+    return source.get("JENNAH_ISSUER_URL"), source.get("JENNAH_AUDIENCE")
 
 
 @cache
 def _local_cloud() -> Mapping[str, str]:
-    """What `make up` wrote for the project around the current folder; empty when there is nothing."""
+    """What `make up` wrote for the project around the current folder; empty when there is nothing.
+
+    Raises:
+        CommandFailed: the file can't be read.
+    """
     for folder in (Path.cwd(), *Path.cwd().parents):
         file = folder / ".local" / "env"
         if file.is_file():
-            words = shlex.split(file.read_text())
+            try:
+                words = shlex.split(file.read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise CommandFailed(
+                    f"cannot read {file} ({error}): delete it, and start the local cloud with 'make up'",
+                    MISUSED,
+                ) from error
             settings = dict(word.split("=", 1) for word in words if "=" in word)
             # Nobody else's file of that name may send a token off this machine.
             return settings if is_loopback(settings.get("JENNAH_URL", "")) else {}

@@ -67,7 +67,7 @@ def token(
     """Print an ID token of the local cloud's test issuer, which knows everybody."""
     from jennah import access
 
-    typer.echo(access.test_token(email))
+    typer.echo(access.test_token(email, None))
 
 
 @app.command()

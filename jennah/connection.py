@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -58,6 +59,21 @@ def is_loopback(url: str) -> bool:
         return False
 
 
+def check_url(url: str) -> None:
+    """Let pass what a request can be sent to.
+
+    Raises:
+        ValueError: `url` is no http or https URL.
+    """
+    try:
+        parts = urlsplit(url)  # refuses half an IPv6 address, which httpx lets pass
+        usable = parts.scheme in {"http", "https"} and httpx.URL(url).host != ""
+    except (ValueError, httpx.InvalidURL):
+        usable = False
+    if not usable:
+        raise ValueError(f"{url!r} is no http or https URL, such as http://127.0.0.1:8080")
+
+
 class Connection:
     """Speaks JSON to one server. Threads may share it.
 
@@ -76,12 +92,7 @@ class Connection:
         self._url = url.rstrip("/")
         self._retry_seconds = retry_seconds
         self._has_answered = False
-        try:
-            usable = httpx.URL(self._url).scheme in {"http", "https"} and httpx.URL(self._url).host != ""
-        except httpx.InvalidURL:
-            usable = False
-        if not usable:
-            raise ValueError(f"{url!r} is no http or https URL")
+        check_url(self._url)
         if not (token and token.isascii() and token.isprintable()):
             raise ValueError("the token is empty or holds characters that no token has")
         # A proxy that the environment names can't reach this machine's own ports.

@@ -372,3 +372,76 @@ def test_the_issuers_refusal_and_absence_are_one_sentence(server: ScriptedServer
     assert_one_sentence(jennah("token", "--email", "you@example.com", cwd=tmp_path), 3)
     gone = environment(JENNAH_ISSUER_URL="http://127.0.0.1:1", JENNAH_AUDIENCE="a")
     assert_one_sentence(jennah("token", "--email", "you@example.com", env=gone, cwd=tmp_path), 3)
+
+
+def test_a_restarted_local_cloud_is_found_by_a_shell_that_knows_the_one_before(
+    server: ScriptedServer, tmp_path: Path
+) -> None:
+    server.decide = issue
+    local_cloud(server, tmp_path)
+    stale = {"JENNAH_ISSUER_URL": "http://127.0.0.1:1", "JENNAH_AUDIENCE": "old"}
+    env = environment(JENNAH_URL=f"{server.url}/", **stale)
+    for arguments in (["list", "--json"], ["token", "--email", "you@example.com"]):
+        assert jennah(*arguments, env=env, cwd=tmp_path).returncode == 0
+    assert {asked.body["audience"] for asked in server.asked if asked.path == "/token"} == {"an app"}
+    (tmp_path / ".local" / "env").unlink()
+    lost = jennah("list", env=env, cwd=tmp_path)
+    assert_one_sentence(lost, 3)
+    assert "source .local/env again" in lost.stderr
+
+
+@pytest.mark.parametrize("content", [b"JENNAH_URL='http://127.0.0.1:1\n", b"JENNAH_URL=\xff\n"])
+def test_a_spoilt_file_of_the_local_cloud_is_named(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / ".local" / "env"
+    file.parent.mkdir()
+    file.write_bytes(content)
+    for arguments in (["list"], ["token", "--email", "you@example.com"]):
+        done = jennah(*arguments, cwd=tmp_path)
+        assert_one_sentence(done, 2)
+        assert str(file) in done.stderr
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:x", "127.0.0.1:80", "http://["])
+def test_an_issuer_that_is_no_url_is_named(tmp_path: Path, url: str) -> None:
+    env = environment(JENNAH_ISSUER_URL=url, JENNAH_AUDIENCE="a")
+    done = jennah("token", "--email", "you@example.com", env=env, cwd=tmp_path)
+    assert_one_sentence(done, 2)
+    assert "JENNAH_ISSUER_URL" in done.stderr
+
+
+@pytest.mark.parametrize("answer", [b"<html>", {}, [], None])
+def test_an_issuer_that_is_none_is_one_sentence(
+    server: ScriptedServer, tmp_path: Path, answer: object
+) -> None:
+    server.reply(200, answer)
+    local_cloud(server, tmp_path)
+    assert_one_sentence(jennah("token", "--email", "you@example.com", cwd=tmp_path), 3)
+
+
+@pytest.mark.parametrize("url", ["localhost:8080", "http://[", "http://127.0.0.1:x"])
+def test_a_server_that_is_no_url_is_refused_before_its_token_is_missed(tmp_path: Path, url: str) -> None:
+    done = jennah("list", env=environment(JENNAH_URL=url), cwd=tmp_path)
+    assert_one_sentence(done, 2)
+    assert "URL" in done.stderr
+    assert "token" not in done.stderr
+
+
+@pytest.mark.parametrize("more", [{}, {"JENNAH_TOKEN": "a.b.c"}], ids=["no token", "a token"])
+def test_on_a_wrong_port_the_local_cloud_that_is_known_is_named(
+    server: ScriptedServer, tmp_path: Path, more: dict[str, str]
+) -> None:
+    local_cloud(server, tmp_path)
+    done = jennah("list", env=environment(JENNAH_URL="http://127.0.0.1:1", **more), cwd=tmp_path)
+    assert_one_sentence(done, 3)
+    assert server.url in done.stderr
+
+
+def test_a_token_that_the_local_cloud_does_not_accept_is_remedied_locally(
+    server: ScriptedServer, tmp_path: Path
+) -> None:
+    server.reply(401, refusal(401))
+    local_cloud(server, tmp_path)
+    done = jennah("list", env=environment(JENNAH_TOKEN="a.b.c"), cwd=tmp_path)
+    assert_one_sentence(done, 3)
+    assert "jennah token --email" in done.stderr
+    assert "jennah token" not in jennah("list", env=environment(server)).stderr

@@ -242,7 +242,9 @@ def test_an_id_stays_within_its_path_segment(server: ScriptedServer, job: dict[s
     assert server.asked[0].path == "/v1/jobs/..a%20b%3Fc%23d%25%C3%A9"
 
 
-@pytest.mark.parametrize("url", ["", "127.0.0.1:8080", "ftp://a", "http://", "http://a:b", "http://[::"])
+@pytest.mark.parametrize(
+    "url", ["", "127.0.0.1:8080", "ftp://a", "http://", "http://a:b", "http://[", "http://[::"]
+)
 def test_a_url_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="URL"):
         Client(url, "t")
