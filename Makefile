@@ -31,10 +31,16 @@ format: $(READY)
 clean:
 	rm -rf $(VENV) .local build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
+# One make at a time: the shell of the last command holds the lock by its descriptor 9, however it ends.
 $(READY): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo >&2 \
+	    "There is no $(PYTHON): install Python 3.11 to 3.13, or name yours: make PYTHON=/path/to/python3."; exit 1; }
 	@$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit( \
 	    "Jennah needs Python 3.11 to 3.13 and $(PYTHON) is %d.%d: run make PYTHON=python3.11, for example." % sys.version_info[:2])'
-	@echo "Setting up $(VENV) (about half a minute, once) ..."
-	@$(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	@touch $@
+	@mkdir -p $(VENV)
+	@set -e; exec 9>$(VENV)/.lock; $(PYTHON) -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)'; \
+	if [ $@ -nt pyproject.toml ] && [ $@ -nt constraints.txt ]; then exit; fi; \
+	echo "Setting up $(VENV) (about half a minute, once) ..."; \
+	$(PYTHON) -m venv $(VENV); \
+	$(VENV)/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'; \
+	touch $@
