@@ -500,7 +500,8 @@ def test_jobs_of_this_platform_are_not_taken_over(database: Database) -> None:
     job = {"TenantId": TENANT["TenantId"], "Status": "PENDING", "CreatedAt": now}
     ours = {"JobId": str(uuid.uuid4()), "Version": 1, "NextCheckAt": now}
     taken_over = {"JobId": "JOB-7", "Status": "RUNNING", "NextCheckAt": now}
-    make(database, (), {"Tenants": [TENANT], "Jobs": [job | ours, job | taken_over]})
+    moved_on = {"JobId": "JOB-8", "Status": "RUNNING", "Version": 1}
+    make(database, (), {"Tenants": [TENANT], "Jobs": [job | ours, job | taken_over, job | moved_on]})
     before = everything(database)
     assert migrate(database, resume_pending=True).notes == ()
     assert everything(database)["Jobs"] == before["Jobs"]
