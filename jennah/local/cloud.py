@@ -12,7 +12,6 @@ import os
 import shlex
 import shutil
 import signal
-import socket
 import sys
 import threading
 import time
@@ -29,11 +28,12 @@ from jennah.local.processes import (
     PortTaken,
     Process,
     Processes,
+    refuse_taken,
     wait_until_healthy,
     wait_until_listening,
 )
 from jennah.local.pubsub import LocalPubsub
-from jennah.local.services import FUNCTIONS, PUSHED_TO, SERVICES, Services
+from jennah.local.services import FUNCTIONS, PUSHED_TO, SERVICES, Services, require_checkout
 
 DEFAULT_PORT: Final = 8080
 
@@ -58,7 +58,7 @@ class LocalCloud:
         report: told in short lines what happens.
 
     Attributes:
-        env: what `.local/env` holds: where everything is.
+        env: what `.local/env` holds: where everything is, and the functions' settings.
         failure: why the cloud can't go on, in one sentence; None while it can.
     """
 
@@ -94,8 +94,9 @@ class LocalCloud:
             LocalCloudError: the port or the folder is in use, or something is missing or does not start.
         """
         with self._resources:
+            require_checkout()
             self._resources.enter_context(_locked(self._folder))
-            _refuse_taken(self._port)
+            refuse_taken(self._port)
             env_file = self._folder / "env"
             self._resources.callback(env_file.unlink, missing_ok=True)
             env_file.unlink(missing_ok=True)
@@ -162,8 +163,10 @@ class LocalCloud:
 
     def _start_on_these_ports(self) -> None:
         services = self._services
-        self.env = services.addresses
+        self.env = services.exported
         self._running.clear()
+        for name in SERVICES:
+            services.command_of(name)  # what is not installed is named before anything starts
         for name in SERVICES:
             self._start(name)
         migration = self._processes.start(
@@ -256,31 +259,25 @@ def up(port: int = DEFAULT_PORT, root: Path | None = None) -> int:
     except LocalCloudError as error:
         failure = str(error)
     except OSError as error:
-        failure = f"The local cloud can't run here: {error}."
+        failure = f"The local cloud can't run here ({error}): run it in a folder that you may write to."
     except KeyboardInterrupt:
         return 0
     progress.print(failure, markup=False)
     return 1
 
 
-def _refuse_taken(port: int) -> None:
-    with socket.socket() as probe:
-        # As the server itself will do: what is left of an earlier run's connections is no obstacle.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except (OSError, OverflowError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "no such port"
-            raise LocalCloudError(
-                f"Port {port} can't be used ({reason}): set JENNAH_PORT to a free one, for example 8081."
-            ) from None
-
-
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Hold the folder. The kernel gives the lock back however this process ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a") as lock:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "lock").open("a")
+    except OSError as error:
+        raise LocalCloudError(
+            f"{folder} can't be used as a folder ({error.strerror}): remove it, "
+            "or run this in a folder that you may write to."
+        ) from None
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

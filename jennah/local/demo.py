@@ -68,7 +68,7 @@ class _Act:
 def run(stream: TextIO) -> int:
     """Run the demonstration, shown on `stream`, and return the exit code: 0 if everything held.
 
-    Nothing is left running. When something did not hold, the cloud's folder is kept for its logs.
+    Nothing is left running. When something did not hold, the cloud's folder is kept if it has logs.
     """
     console = console_on(stream)
     root = Path(tempfile.mkdtemp(prefix="jennah-demo-"))
@@ -86,7 +86,11 @@ def run(stream: TextIO) -> int:
         sys.stderr.write("jennah: interrupted; everything that was started has ended.\n")
         return 130
     except (LocalCloudError, ClientError, OSError) as error:
-        sys.stderr.write(f"jennah: {str(error).rstrip('.')} (logs are kept in {root}).\n")
+        if any(root.rglob("*.log")):
+            sys.stderr.write(f"jennah: {str(error).rstrip('.')} (logs are kept in {root}).\n")
+        else:
+            shutil.rmtree(root, ignore_errors=True)
+            sys.stderr.write(f"jennah: {error}\n")
         return 1
     _say(console, "")
     for claim, true in held.items():

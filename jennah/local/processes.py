@@ -192,6 +192,24 @@ def free_port() -> int:
             return port
 
 
+def refuse_taken(port: int) -> None:
+    """Refuse a TCP port that nobody can listen on.
+
+    Raises:
+        LocalCloudError: somebody else does on 127.0.0.1, or this user may not, or there is no such port.
+    """
+    with socket.socket() as probe:
+        # As the server itself will do: what is left of an earlier run's connections is no obstacle.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except (OSError, OverflowError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "no such port"
+            raise LocalCloudError(
+                f"Port {port} can't be used ({reason}): set JENNAH_PORT to a free one, for example 8081."
+            ) from None
+
+
 def wait_until_listening(process: Process, port: int, *, timeout: float = 30.0) -> None:
     """Wait until something accepts connections on 127.0.0.1:`port`.
 

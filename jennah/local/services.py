@@ -11,7 +11,7 @@ from typing import Final
 
 from jennah.local import emulators
 from jennah.local.issuer import DEFAULT_AUDIENCE, issuer_settings
-from jennah.local.processes import free_port
+from jennah.local.processes import LocalCloudError, free_port
 
 FUNCTIONS: Final[Mapping[str, str]] = {
     "submission": "submit",
@@ -27,6 +27,9 @@ PUSHED_TO: Final[Mapping[str, str]] = {
     "ticks": "reconciliation",
 }
 """Every topic, and the function that its subscription pushes to."""
+
+CHECKOUT: Final = Path(__file__).parents[2]
+"""What holds functions/ and schema/, which are no part of an installed package."""
 
 SERVICES: Final = ("spanner", "pubsub", "batch", "issuer", *FUNCTIONS)
 
@@ -53,6 +56,19 @@ _TIMING: Final = {
 }
 
 
+def require_checkout() -> None:
+    """Refuse an installed package.
+
+    Raises:
+        LocalCloudError: this is one.
+    """
+    if not (CHECKOUT / "schema" / "schema.sql").is_file():
+        raise LocalCloudError(
+            "The local cloud needs a checkout of Jennah, and this is an installed package without one: "
+            "run `make up` or `make demo` in a clone."
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """One choice of ports for everything.
@@ -74,8 +90,8 @@ class Services:
         return self.port if name == "submission" else self._free[name]
 
     @property
-    def addresses(self) -> dict[str, str]:
-        """The environment that leads a client to this cloud."""
+    def exported(self) -> dict[str, str]:
+        """The environment that leads a client to this cloud, and makes a function part of it."""
         return {
             "JENNAH_URL": f"http://127.0.0.1:{self.port}",
             "JENNAH_ISSUER_URL": self._issuer_url,
@@ -88,22 +104,19 @@ class Services:
             "SPANNER_EMULATOR_REST": f"http://127.0.0.1:{self.spanner_rest_port}/",
             "PUBSUB_EMULATOR_HOST": self._host("pubsub"),
             "BATCH_EMULATOR_HOST": self._host("batch"),
-        }
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """The whole environment of every child but the emulators."""
-        inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-        return {
-            **inherited,
-            **self.addresses,
-            "CLOUDSDK_CONFIG": str(self.folder / "gcloud"),  # where a user's own credentials would be found
             "JENNAH_DEPLOYMENT": "local",
             "JENNAH_OIDC_ISSUERS": issuer_settings(self._issuer_url),
             "JENNAH_ADMIT": "everyone",
             **_TIMING,
             **self.settings,
         }
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The whole environment of every child but the emulators."""
+        inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+        # CLOUDSDK_CONFIG is where a user's own credentials would be found.
+        return {**inherited, "CLOUDSDK_CONFIG": str(self.folder / "gcloud"), **self.exported}
 
     def environment_of(self, name: str) -> dict[str, str]:
         """The whole environment of a service."""
@@ -121,7 +134,7 @@ class Services:
         if name == "pubsub":
             return emulators.pubsub_command(port)
         if name in FUNCTIONS:
-            source = Path(__file__).parents[2] / "functions" / f"{name}.py"
+            source = CHECKOUT / "functions" / f"{name}.py"
             framework = [sys.executable, "-m", "functions_framework", "--host=127.0.0.1", f"--port={port}"]
             return [*framework, f"--source={source}", f"--target={FUNCTIONS[name]}"]
         module = {"batch": "jennah.local.batch_service", "issuer": "jennah.local.issuer"}[name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+ROOT = Path(__file__).parents[2]
 JENNAH = Path(sys.executable).with_name("jennah")
 
 
@@ -69,3 +71,41 @@ def test_interrupted_it_ends_everything_and_says_so_in_one_line(
     assert demo.returncode == 130
     assert problems.count("\n") == 1
     assert left_behind(tmp_path) == []
+
+
+def refused(cwd: Path, folder: Path, command: list[str], **environment: str) -> str:
+    """What a demonstration that can't begin says; TMPDIR is `folder`."""
+    refusal = subprocess.run(
+        command,
+        cwd=cwd,
+        env=os.environ | {"TMPDIR": str(folder)} | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert refusal.returncode == 1
+    assert refusal.stderr.count("\n") == 1
+    return refusal.stderr
+
+
+def test_without_java_it_leaves_nothing(tmp_path: Path) -> None:
+    programs, folder = tmp_path / "bin", tmp_path / "tmp"
+    programs.mkdir()
+    folder.mkdir()
+    for program in ("sh", "gcloud"):
+        if found := shutil.which(program):
+            (programs / program).symlink_to(found)
+    sentence = refused(tmp_path, folder, [str(JENNAH), "demo"], PATH=str(programs), JAVA_HOME="")
+    assert "logs" not in sentence
+    assert left_behind(folder) == []
+
+
+def test_without_a_checkout_it_says_so_before_anything_starts(tmp_path: Path) -> None:
+    installed, folder = tmp_path / "installed", tmp_path / "tmp"
+    folder.mkdir()
+    for package in ("jennah", "shared"):
+        shutil.copytree(ROOT / package, installed / package, ignore=shutil.ignore_patterns("__pycache__"))
+    command = [sys.executable, "-c", "import sys; from jennah.cli import main; sys.exit(main())", "demo"]
+    assert "checkout" in refused(installed, folder, command)
+    assert left_behind(folder) == []

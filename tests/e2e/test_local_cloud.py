@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -21,8 +22,15 @@ import pytest
 from jennah.client import Client
 from jennah.local import services
 from jennah.local.cloud import LocalCloud
-from jennah.local.processes import LocalCloudError, Process, Processes, free_port
+from jennah.local.processes import (
+    LocalCloudError,
+    Process,
+    Processes,
+    free_port,
+    wait_until_healthy,
+)
 from jennah.local.tokens import fetch_token
+from shared.config import Settings
 
 ROOT = Path(__file__).parents[2]
 SECONDS_TO_END = 10.0
@@ -59,7 +67,7 @@ class Up:
 
     @property
     def env(self) -> dict[str, str]:
-        lines = (self.folder / ".local" / "env").read_text().splitlines()
+        lines = shlex.split((self.folder / ".local" / "env").read_text())
         return dict(line.split("=", 1) for line in lines)
 
     def wait_ready(self) -> None:
@@ -147,6 +155,35 @@ def test_two_clouds_serve_side_by_side_and_end_with_their_signals(make_up: Calla
     two.make.signal(signal.SIGINT)  # to the group, as Ctrl-C does
     assert two.make.wait(SECONDS_TO_END)
     assert not [process for process in of_two if lives(process)]
+
+
+def test_with_the_file_alone_a_function_is_part_of_the_cloud(
+    make_up: Callable[..., Up], processes: Processes
+) -> None:
+    cloud = make_up()
+    cloud.wait_ready()
+    port = free_port()
+    framework = [sys.executable, "-m", "functions_framework", "--host=127.0.0.1", f"--port={port}"]
+    submission = processes.start(
+        f"submission-{port}",
+        [
+            *("/bin/sh", "-c", 'set -a; . "$0"; exec "$@"', str(cloud.folder / ".local" / "env")),
+            *(*framework, f"--source={ROOT / 'functions' / 'submission.py'}", "--target=submit"),
+        ],
+        env={"PATH": os.environ["PATH"]},
+    )
+    try:
+        wait_until_healthy(submission, port, "/health")
+        token = fetch_token(cloud.env["JENNAH_ISSUER_URL"], "you@example.com", cloud.env["JENNAH_AUDIENCE"])
+        with Client(f"http://127.0.0.1:{port}", token) as client:
+            job = client.submit_job("busybox", ["true"])
+            assert eventually(lambda: client.get_job(job.job_id).status == "COMPLETED", 30)
+    finally:
+        submission.stop()
+    ours = Settings.from_env(cloud.env)
+    functions = [process for process in cloud.descendants() if "functions_framework" in process.cmdline()]
+    assert len(functions) >= len(services.FUNCTIONS)
+    assert all(Settings.from_env(process.environ()) == ours for process in functions)
 
 
 def _rest_shows_the_instance(env: dict[str, str]) -> bool:
@@ -251,6 +288,13 @@ def test_what_is_missing_is_named(
     sentence, *makes_own = cloud.errors.read_text().splitlines()
     assert remedy in sentence
     assert all(line.startswith("make:") for line in makes_own)
+    assert not list((cloud.folder / ".local" / "logs").iterdir())
+
+
+def test_a_folder_that_is_none_is_refused_with_a_next_step(tmp_path: Path) -> None:
+    (tmp_path / ".local").touch()
+    with pytest.raises(LocalCloudError, match=r"remove it"), LocalCloud(tmp_path, free_port()):
+        pass
 
 
 def test_a_cloud_that_fails_to_start_leaves_nothing(tmp_path: Path) -> None:
