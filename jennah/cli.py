@@ -5,13 +5,18 @@ Whatever a command needs is imported when it runs, so that `--help` and completi
 
 from __future__ import annotations
 
+import errno
 import io
 import itertools
 import json
+import os
 import sys
 from typing import TYPE_CHECKING, Annotated, NoReturn, TextIO
 
-import typer
+try:
+    import typer
+except KeyboardInterrupt:  # takes long enough for a Ctrl-C to come meanwhile
+    sys.exit(130)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -20,6 +25,7 @@ if TYPE_CHECKING:
 
 _PAGE_SIZE = 100
 _LOCAL, _OPERATORS = "The local cloud", "For operators"
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 app = typer.Typer(
     name="jennah",
@@ -57,6 +63,14 @@ def main() -> NoReturn:
         if message := error.format_message():
             typer.echo(f"jennah: {message.rstrip('.')}.{_next_step(error)}", err=True)
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        _discard_output()
+        typer.echo(f"jennah: cannot write: {error.strerror}; free some room, or write elsewhere.", err=True)
+        sys.exit(1)
     sys.exit(result if isinstance(result, int) else 0)
 
 
@@ -246,6 +260,13 @@ def check_schema(*, as_json: AsJson = False) -> None:
     from jennah.operations import commands
 
     commands.check_schema(as_json=as_json)
+
+
+def _discard_output() -> None:
+    """Let what stdout still holds go nowhere: Python would try it again at its end, and complain."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _follow(client: Client, job_id: str, stream: TextIO) -> Job:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 from rich.console import Console, ConsoleDimensions, Group, RenderableType
+from rich.constrain import Constrain
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -154,12 +155,13 @@ def _follow_live(client: Client, job_id: str, console: Console) -> Job:
     job = client.get_job(job_id)
     trail: list[Transition] = []
 
-    def view() -> Group:
+    def view() -> RenderableType:
         headline = Text.assemble(printable(job.name or job.job_id), "  ", status_text(job.status))
         headline.append(
             f"  {elapsed(job, datetime.now(UTC))}  {printable(job.status_detail or '')}", style="dim"
         )
-        return Group(headline, Text(), transitions_table(trail))
+        # Room for the "^C" that a terminal echoes: on a line of its own it would shift the last drawing.
+        return Constrain(Group(headline, Text(), transitions_table(trail)), console.width - 2)
 
     with Live(console=console, get_renderable=view, refresh_per_second=8):
         for seen in client.watch_job(job_id):

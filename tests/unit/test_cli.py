@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import subprocess
@@ -14,8 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from rich.console import Console
 
+from jennah import render
 from jennah.cli import main
+from jennah.client import Client
 
 if TYPE_CHECKING:
     from tests.unit.conftest import Asked, ScriptedServer
@@ -277,6 +282,23 @@ def test_a_terminal_gets_a_live_view(
     assert b"\x1b[" in seen
 
 
+def test_what_the_terminal_echoes_does_not_repeat_the_headline(
+    server: ScriptedServer, job: dict[str, Any], transition: dict[str, Any]
+) -> None:
+    """ "^C" must find room on the last line: the live view goes up by the lines that it wrote itself."""
+    width = 80
+    server.decide = lambda _: (
+        200,
+        {**job, "status": "COMPLETED", "transitions": [{**transition, "reason": "word " * 40}]},
+    )
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=True, width=width, color_system=None)
+    with Client(server.url, "a.b.c") as client:
+        render.follow(client, JOB_ID, console)
+    lines = re.sub(r"\x1b\[[?0-9]*[A-Za-z]", "", text.getvalue()).replace("\r", "\n").splitlines()
+    assert width - 12 < max(map(len, lines)) <= width - len("^C")
+
+
 def test_an_interrupted_watch_says_that_the_job_goes_on(
     server: ScriptedServer, job: dict[str, Any], transition: dict[str, Any]
 ) -> None:
@@ -294,6 +316,44 @@ def test_an_interrupted_watch_says_that_the_job_goes_on(
         process.send_signal(signal.SIGINT)
         assert process.stderr.read() == f"The job goes on without you: jennah watch {JOB_ID}\n"
     assert process.returncode == 130
+
+
+def test_an_interruption_while_it_starts_is_silent() -> None:
+    program = (
+        "import signal, sys; wanted = sys.argv.pop(); sys.argv.append('list')\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == wanted: signal.raise_signal(signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        "from jennah.cli import main\n"
+        "main()\n"
+    )
+    for module in ("typer", "typer.core", "jennah.access", "httpx"):
+        command = [sys.executable, "-c", program, module]
+        done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (130, "", ""), module
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's own")
+@pytest.mark.parametrize(
+    "command", [["list"], ["list", "--json"], ["cancel", JOB_ID], ["version"], ["--help"]]
+)
+def test_an_output_that_can_not_be_written_is_one_sentence(
+    server: ScriptedServer, job: dict[str, Any], command: list[str]
+) -> None:
+    server.reply(200, {**job, "jobs": [job]})
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [JENNAH, *command],
+            env=environment(server),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("jennah: cannot write: ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_reader_that_leaves_is_no_error(server: ScriptedServer, job: dict[str, Any]) -> None:
@@ -380,7 +440,7 @@ def test_a_restarted_local_cloud_is_found_by_a_shell_that_knows_the_one_before(
     server.decide = issue
     local_cloud(server, tmp_path)
     stale = {"JENNAH_ISSUER_URL": "http://127.0.0.1:1", "JENNAH_AUDIENCE": "old"}
-    env = environment(JENNAH_URL=f"{server.url}/", **stale)
+    env = environment(None, JENNAH_URL=f"{server.url}/", **stale)
     for arguments in (["list", "--json"], ["token", "--email", "you@example.com"]):
         assert jennah(*arguments, env=env, cwd=tmp_path).returncode == 0
     assert {asked.body["audience"] for asked in server.asked if asked.path == "/token"} == {"an app"}
@@ -431,7 +491,7 @@ def test_on_a_wrong_port_the_local_cloud_that_is_known_is_named(
     server: ScriptedServer, tmp_path: Path, more: dict[str, str]
 ) -> None:
     local_cloud(server, tmp_path)
-    done = jennah("list", env=environment(JENNAH_URL="http://127.0.0.1:1", **more), cwd=tmp_path)
+    done = jennah("list", env=environment(None, JENNAH_URL="http://127.0.0.1:1", **more), cwd=tmp_path)
     assert_one_sentence(done, 3)
     assert server.url in done.stderr
 
