@@ -77,6 +77,13 @@ def test_a_task_sees_its_environment_and_nothing_else(batch: BatchServer) -> Non
     }
 
 
+def test_an_image_without_commands_succeeds_and_its_log_says_that_nothing_ran(batch: BatchServer) -> None:
+    job = run(batch, "bare", {"container": {"image_uri": "image"}})
+    assert job.status.state == JobState.SUCCEEDED
+    assert batch.log_of(job).count("\n") == 1
+    assert "the image's own command is not known" in batch.log_of(job)
+
+
 def test_a_task_has_a_fresh_folder_that_goes_with_it(batch: BatchServer) -> None:
     job = run(batch, "folder", script("ls -A; pwd; touch file; test -e file && ! read line"))
     (folder,) = batch.log_of(job).splitlines()
