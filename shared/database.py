@@ -6,6 +6,7 @@ from typing import Any
 
 from google.cloud import spanner
 from google.cloud.spanner_v1.database import Database
+from google.cloud.spanner_v1.pool import BurstyPool
 from google.cloud.spanner_v1.services.spanner import SpannerClient
 
 # Seconds until the outcome of a commit counts as unknown. The client's own default is an hour, and it would
@@ -39,4 +40,7 @@ class BoundedDatabase(Database):  # type: ignore[misc]  # the base class has no 
 def connect(project: str, instance: str, database: str) -> Database:
     """The database, made ready; nothing is sent yet."""
     client = spanner.Client(project=project, disable_builtin_metrics=True)
-    return BoundedDatabase(database, client.instance(instance))
+    pool = BurstyPool()
+    made = BoundedDatabase(database, client.instance(instance), pool=pool)
+    pool.bind(made)
+    return made

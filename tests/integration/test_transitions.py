@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from jennah.operations.history import differences, replay
 from shared.config import Timing
-from shared.database import BoundedDatabase
+from shared.database import connect
 from shared.events import (
     AttemptFailed,
     BatchRef,
@@ -336,7 +336,7 @@ def test_a_commit_that_is_never_answered_ends_in_time_and_is_settled(
     wired: Database, wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shared.database.COMMIT_TIMEOUT", 0.3)
-    bounded = BoundedDatabase(wired.database_id, wired._instance)
+    bounded = connect("jennah-test", wired._instance.instance_id, wired.database_id)
     transitions = Transitions(bounded, timing=TIMING, now=now)
     job = new_job(make_tenant(wired))
     answer, commits = threading.Event(), wire.calls.count("Commit")
@@ -348,7 +348,10 @@ def test_a_commit_that_is_never_answered_ends_in_time_and_is_settled(
 
     wire.on_commit = on_commit
     try:
-        assert isinstance(transitions.submit(job), Applied)
+        outcome = transitions.submit(job)
+        assert isinstance(outcome, Applied)
     finally:
         answer.set()
     assert assert_consistent(wired, job.key).version == 1
+    # Its read-write transactions work too.
+    assert transitions.touch(outcome.job, next_check_at=None)
