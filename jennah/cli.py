@@ -18,13 +18,15 @@ try:
 except KeyboardInterrupt:  # takes long enough for a Ctrl-C to come meanwhile
     sys.exit(130)
 
+from jennah import operator_cli
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from jennah.client import Client, Job
 
 _PAGE_SIZE = 100
-_LOCAL, _OPERATORS = "The local cloud", "For operators"
+_LOCAL = "The local cloud"
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 app = typer.Typer(
@@ -35,6 +37,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(operator_cli.app)
 
 Url = Annotated[
     str | None,
@@ -233,33 +237,6 @@ def demo() -> None:
     from jennah.local.demo import run
 
     raise typer.Exit(run(sys.stdout))
-
-
-@app.command(rich_help_panel=_OPERATORS)
-def migrate(
-    *,
-    create: Annotated[bool, typer.Option("--create", help="Make the database if there is none.")] = False,
-    resume_pending: Annotated[
-        bool,
-        typer.Option("--resume-pending", help="Run the PENDING jobs of before, instead of failing them."),
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done, change nothing.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Bring the database to the schema of this release, and adopt one that was made by hand."""
-    from jennah.operations import commands
-
-    commands.migrate(create=create, resume_pending=resume_pending, dry_run=dry_run, as_json=as_json)
-
-
-@app.command(rich_help_panel=_OPERATORS)
-def check_schema(*, as_json: AsJson = False) -> None:
-    """Compare the database with the schema of this release; exit 1 if they differ."""
-    from jennah.operations import commands
-
-    commands.check_schema(as_json=as_json)
 
 
 def _discard_output() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
 
@@ -27,7 +28,20 @@ _FIRST_DELAY = 0.02
 _LONGEST_DELAY = 1.0
 
 
-def commit(database: Database, write: Callable[[Batch], None], *, patience: float = 20.0) -> datetime:
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How to wait between two tries: for how many seconds in all, on which clock, and how to sleep."""
+
+    seconds: float = 20.0
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    jitter: Callable[[], float] = random.random
+
+
+PATIENT = Patience()
+
+
+def commit(database: Database, write: Callable[[Batch], None], *, patience: Patience = PATIENT) -> datetime:
     """Commit the mutations that `write` buffers, in one RPC (a single-use transaction).
 
     A single-use commit is not protected against replay, and here that is the point: `write` must contain an
@@ -38,7 +52,7 @@ def commit(database: Database, write: Callable[[Batch], None], *, patience: floa
     Args:
         database: where to.
         write: buffers the mutations.
-        patience: seconds after which no further try is made. One try takes as long as the database's client
+        patience: after how long no further try is made. One try takes as long as the database's client
             lets it: see `database`.
 
     Returns:
@@ -49,7 +63,7 @@ def commit(database: Database, write: Callable[[Batch], None], *, patience: floa
         google.api_core.exceptions.NotFound: a row to update, or the parent of one to insert, is missing.
         Unavailable: no try was answered within `patience`; the write may have happened.
     """
-    deadline = time.monotonic() + patience
+    deadline = patience.clock() + patience.seconds
     delay = _FIRST_DELAY
     while True:
         try:
@@ -58,7 +72,7 @@ def commit(database: Database, write: Callable[[Batch], None], *, patience: floa
                 write(batch)
             return cast("datetime", batch.committed)
         except (exceptions.Aborted, *_UNKNOWN) as error:
-            if time.monotonic() + delay > deadline:
+            if patience.clock() + delay > deadline:
                 raise Unavailable("The database did not answer in time; please try again.") from error
-        time.sleep(random.uniform(0, delay))  # noqa: S311 - full jitter, no secret
+        patience.sleep(patience.jitter() * delay)
         delay = min(delay * 2, _LONGEST_DELAY)

@@ -21,7 +21,7 @@ from google.cloud.spanner_v1.batch import Batch
 from google.cloud.spanner_v1.database import Database
 from google.cloud.spanner_v1.transaction import Transaction
 
-from shared.commits import commit
+from shared.commits import PATIENT, Patience, commit
 from shared.config import Timing
 from shared.errors import Unavailable
 from shared.events import AttemptFailed, Cancelled, Event, Rejected, Submitted, Succeeded
@@ -41,6 +41,7 @@ class Transitions:
         timing: how long to wait for what.
         now: the clock; it sets only when a job is looked at again, all recorded times are the database's.
         jitter: a number in [0, 1) for the backoff of retries.
+        patience: how long a commit whose outcome is unknown is repeated.
     """
 
     def __init__(
@@ -50,12 +51,14 @@ class Transitions:
         timing: Timing,
         now: Callable[[], datetime],
         jitter: Callable[[], float] = random.random,
+        patience: Patience = PATIENT,
     ) -> None:
         self._database = database
         self._reads = Reads(database)
         self._timing = timing
         self._now = now
         self._jitter = jitter
+        self._patience = patience
 
     def submit(self, job: Job, actor: Actor = Actor.TENANT) -> Applied | Duplicate | NotFound:
         """Store a new job and its first audit row; 1 RPC.
@@ -68,7 +71,11 @@ class Transitions:
         assert isinstance(decision, Applied)  # noqa: S101 - nothing else follows from Submitted at version 0
         for _ in range(_MOST_COLLISIONS):
             try:
-                at = commit(self._database, lambda batch: _write_new(batch, decision, actor))
+                at = commit(
+                    self._database,
+                    lambda batch: _write_new(batch, decision, actor),
+                    patience=self._patience,
+                )
                 return Applied(_dated(decision.job, None, at), decision.steps)
             except exceptions.NotFound:
                 return NotFound()
@@ -101,7 +108,7 @@ class Transitions:
             if job is None or not isinstance(decision, Applied):
                 return decision
             try:
-                at = commit(self._database, _writer(job, decision, event, actor))
+                at = commit(self._database, _writer(job, decision, event, actor), patience=self._patience)
             except exceptions.NotFound:
                 return NotFound()
             except exceptions.AlreadyExists:

@@ -13,13 +13,12 @@ from threading import RLock
 from typing import TYPE_CHECKING, TypeVar
 
 from flask import Request, Response
-from google.api_core.exceptions import GoogleAPIError
 from google.cloud.spanner_v1.database import Database
 
 from shared import telemetry
 from shared.config import Settings
 from shared.database import connect
-from shared.errors import JennahError, MalformedEvent, MethodNotAllowed, SettingsError, Unavailable
+from shared.errors import MethodNotAllowed, SettingsError
 from shared.rows import Reads
 from shared.transitions import Transitions
 
@@ -144,28 +143,13 @@ def handle_event(request: Request, use: Callable[[CloudEvent], object]) -> Respo
     Any other answer makes Pub/Sub deliver again, and in the end keep the event in the dead-letter topic:
     400 for one that nothing can repair, 503 for one that may succeed later.
     """
+    from shared.delivery import receive  # noqa: PLC0415
     from shared.http import error_response  # noqa: PLC0415
-    from shared.messages import decode  # noqa: PLC0415
 
     if request.method != "POST":
         return error_response(MethodNotAllowed("Events are posted here.", {"allowed": ["POST"]}))
-    try:
-        use(decode(dict(request.headers), request.get_data()))
-    except JennahError as error:
-        _log_refusal(error)
-        return error_response(error)
-    except GoogleAPIError as error:
-        refusal = Unavailable(f"a call to Google Cloud failed: {type(error).__name__}: {error}")
-        _log_refusal(refusal)
-        return error_response(refusal)
-    return Response(status=204)
-
-
-def _log_refusal(error: JennahError) -> None:
-    import logging  # noqa: PLC0415
-
-    level = logging.ERROR if isinstance(error, MalformedEvent) else logging.WARNING
-    logging.getLogger(__name__).log(level, "event not acknowledged: %s", error.message)
+    refusal = receive(dict(request.headers), request.get_data(), use)
+    return error_response(refusal) if refusal else Response(status=204)
 
 
 @_once

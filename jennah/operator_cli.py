@@ -1,0 +1,40 @@
+"""The operators' commands. They speak to Google Cloud directly, and load what they need when they run."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+_PANEL = "For operators"
+
+app = typer.Typer()
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+@app.command(rich_help_panel=_PANEL)
+def migrate(
+    *,
+    create: Annotated[bool, typer.Option("--create", help="Make the database if there is none.")] = False,
+    resume_pending: Annotated[
+        bool,
+        typer.Option("--resume-pending", help="Run the PENDING jobs of before, instead of failing them."),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, change nothing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Bring the database to the schema of this release, and adopt one that was made by hand."""
+    from jennah.operations import commands
+
+    commands.migrate(create=create, resume_pending=resume_pending, dry_run=dry_run, as_json=as_json)
+
+
+@app.command(rich_help_panel=_PANEL)
+def check_schema(*, as_json: AsJson = False) -> None:
+    """Compare the database with the schema of this release; exit 1 if they differ."""
+    from jennah.operations import commands
+
+    commands.check_schema(as_json=as_json)
