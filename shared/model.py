@@ -44,6 +44,7 @@ class FailureReason(StrEnum):
     SPOT_PREEMPTION = "spot_preemption"
     VM_LOST = "vm_lost"
     VANISHED = "vanished"
+    QUEUE_TIMEOUT = "queue_timeout"
     REJECTED = "rejected"
     NAME_TAKEN = "name_taken"
     PLATFORM_FAULT = "platform_fault"
@@ -52,7 +53,12 @@ class FailureReason(StrEnum):
     @property
     def infrastructure(self) -> bool:
         """True where neither the tenant's program nor its request is to blame: it spends the other budget."""
-        return self in {FailureReason.SPOT_PREEMPTION, FailureReason.VM_LOST, FailureReason.VANISHED}
+        return self in {
+            FailureReason.SPOT_PREEMPTION,
+            FailureReason.VM_LOST,
+            FailureReason.VANISHED,
+            FailureReason.QUEUE_TIMEOUT,
+        }
 
 
 class JobKey(NamedTuple):
