@@ -1,21 +1,33 @@
-"""Replaying a job's audit trail: it must be a path of the table, and lead to the row as it stands."""
+"""Judging a job by its audit trail: a path of the table, which leads to the row and the attempts as they are.
+
+A job that was adopted from a database in use is judged by what came after its adoption: its own trail begins
+at version 1 with the status, the attempt and the times that it had then (schema/README.md).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 
+from shared.batch_ids import batch_id
 from shared.lifecycle import EDGES
-from shared.model import Attempt, FailureReason, Job, JobStatus, Transition
+from shared.model import Actor, Attempt, FailureReason, Job, JobStatus, Transition, is_uuid
+from shared.rows import TRANSITION_ID_DIGITS
 from shared.transitions import transition_id
+
+_LIVE = frozenset(status for status in JobStatus if not status.final)
+_ACTORS = frozenset(Actor)
+_FAILURES = frozenset(FailureReason)
+_BATCH_NAME = re.compile(r"projects/([^/]+)/locations/([^/]+)/jobs/([^/]+)")
 
 
 class BrokenHistory(Exception):
     """The trail is no path of the table, or has a gap. The message says where."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Replayed:
     """What the trail says that the row holds; names as in `Job`."""
 
@@ -26,22 +38,28 @@ class Replayed:
     infra_retry_count: int
     created_at: datetime | None
     updated_at: datetime | None
-    scheduled_at: datetime | None
-    started_at: datetime | None
-    completed_at: datetime | None
+    scheduled_at: datetime | None = None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
 
 
-def replay(history: Iterable[Transition], attempts: Mapping[int, Attempt]) -> Replayed:
+_REPLAYED = tuple(field.name for field in fields(Replayed))
+
+
+def replay(
+    history: Iterable[Transition], attempts: Mapping[int, Attempt], *, origin: Replayed | None = None
+) -> Replayed:
     """The state that a trail leads to.
 
     Args:
-        history: all of the job's transitions, oldest first.
+        history: all of the job's own transitions, oldest first.
         attempts: the job's attempts by number: they say which failures were the infrastructure's.
+        origin: where an adopted job stood before its first own transition.
 
     Raises:
         BrokenHistory: it is no path of the table, contiguous by version, one attempt after the other.
     """
-    state: Replayed | None = None
+    state = replace(origin) if origin else None
     for version, row in enumerate(history, start=1):
         if row.transition_id != transition_id(version):
             raise BrokenHistory(f"transition {row.transition_id} stands where version {version} is due")
@@ -50,6 +68,8 @@ def replay(history: Iterable[Transition], attempts: Mapping[int, Attempt]) -> Re
             raise BrokenHistory(f"version {version} starts from {row.from_status}, not from {before}")
         if (before, row.to_status) not in EDGES:
             raise BrokenHistory(f"version {version} goes from {before} to {row.to_status}")
+        if row.transitioned_at is None or row.actor not in _ACTORS or row.reason is None:
+            raise BrokenHistory(f"version {version} does not say when, by whom or why")
         state = _step(state, row, version, attempts)
         if row.attempt != state.attempt:
             raise BrokenHistory(f"version {version} is of attempt {row.attempt}, not {state.attempt}")
@@ -61,10 +81,77 @@ def replay(history: Iterable[Transition], attempts: Mapping[int, Attempt]) -> Re
 def differences(job: Job, replayed: Replayed) -> list[str]:
     """Where the row and its replayed trail disagree, a sentence each; empty where they are equal."""
     return [
-        f"{field.name}: the row has {getattr(job, field.name)}, its history {getattr(replayed, field.name)}"
-        for field in fields(Replayed)
-        if getattr(job, field.name) != getattr(replayed, field.name)
+        f"{name}: the row has {_shown(getattr(job, name))}, its history {_shown(getattr(replayed, name))}"
+        for name in _REPLAYED
+        if getattr(job, name) != getattr(replayed, name)
     ]
+
+
+def violations(job: Job, history: Sequence[Transition], attempts: Sequence[Attempt]) -> list[str]:
+    """What breaks an invariant of DESIGN §3 in the rows of one job, a sentence each; empty: nothing does.
+
+    Pure, and without a clock: whether a check is overdue, or Batch agrees, is not asked here.
+
+    Args:
+        job: its row.
+        history: all of its audit rows, in the order of their keys.
+        attempts: all of its attempts' rows.
+    """
+    own = [row for row in history if _numbered(row)]
+    adopted = job.version == 0 or (bool(own) and own[0].from_status is not None)
+    found = _row_violations(job, adopted=adopted)
+    if len(own) < len(history) and not adopted:
+        found.append("its history has rows from before its submission")
+    rows = {row.attempt: row for row in attempts}
+    try:
+        origin = _origin(job, own) if adopted else None
+        replayed = replay(own, rows, origin=origin)
+    except BrokenHistory as broken:
+        return [*found, f"history: {broken}"]
+    found += differences(job, replayed)
+    found += _budget_violations(job, origin)
+    first = origin.attempt if origin else 1
+    trails: dict[int, list[Transition]] = {n: [] for n in range(first, replayed.attempt + 1)}
+    for row in own:
+        if row.to_status != JobStatus.PENDING and row.attempt is not None:
+            trails[row.attempt].append(row)
+    for number, trail in trails.items():
+        if origin and number == first:
+            found += _adopted_attempt(job, origin, trail, rows.get(number))
+        else:
+            found += _own_attempt(job, number, trail, rows.get(number))
+    found += [f"attempt {number} has a row, and no history" for number in rows if number not in trails]
+    uids = [row.batch_uid for row in attempts if row.batch_uid]
+    if len(set(uids)) < len(uids):
+        found.append("two attempts share a BatchUid")
+    return found
+
+
+def _numbered(row: Transition) -> bool:
+    """Whether the platform wrote it: the ids of an adopted database are random."""
+    return len(row.transition_id) == TRANSITION_ID_DIGITS and row.transition_id.isdigit()
+
+
+def _origin(job: Job, own: Sequence[Transition]) -> Replayed:
+    """Where an adopted job stood at its adoption; what its own trail never sets is as in the row."""
+    status, attempt = (own[0].from_status, own[0].attempt) if own else (job.status, job.attempt)
+    if job.version == 0 and own:
+        raise BrokenHistory("the row is at version 0, its history is not")
+    if attempt is None or (own and status not in _LIVE):
+        raise BrokenHistory(f"version 1 starts from {status} at attempt {attempt}")
+    return Replayed(
+        status=JobStatus(status or job.status),
+        version=0,
+        attempt=attempt,
+        # Adoption counts the attempts from the retries of before.
+        retry_count=attempt - 1 if own else job.retry_count,
+        infra_retry_count=0,
+        created_at=job.created_at,
+        updated_at=job.updated_at,
+        scheduled_at=job.scheduled_at,
+        started_at=job.started_at,
+        completed_at=job.completed_at,
+    )
 
 
 def _step(state: Replayed | None, row: Transition, version: int, attempts: Mapping[int, Attempt]) -> Replayed:
@@ -78,29 +165,139 @@ def _step(state: Replayed | None, row: Transition, version: int, attempts: Mappi
             infra_retry_count=0,
             created_at=at,
             updated_at=at,
-            scheduled_at=None,
-            started_at=None,
-            completed_at=None,
         )
-    state = replace(state, status=status, version=version, updated_at=at)
+    # The times of an adopted row are not ours: nothing is known of them but that they stay.
+    if version > 1 and state.updated_at is not None and at is not None:
+        if at < state.updated_at:
+            raise BrokenHistory(f"version {version} comes before version {version - 1}")
+        if status is JobStatus.PENDING and at != state.updated_at:
+            raise BrokenHistory(f"version {version} revives a job that had failed")
+    state.status, state.version, state.updated_at = status, version, at
     match status:
         case JobStatus.PENDING:
-            failed = attempts.get(state.attempt)
-            if failed is None or failed.reason is None:
-                raise BrokenHistory(f"attempt {state.attempt} was retried, and has no record of its failure")
-            infrastructure = FailureReason(failed.reason).infrastructure
-            return replace(
-                state,
-                attempt=state.attempt + 1,
-                retry_count=state.retry_count + (not infrastructure),
-                infra_retry_count=state.infra_retry_count + infrastructure,
-                scheduled_at=None,
-                started_at=None,
-                completed_at=None,
-            )
+            state.infra_retry_count, state.retry_count = _spent(state, attempts.get(state.attempt))
+            state.attempt += 1
+            state.scheduled_at = state.started_at = state.completed_at = None
         case JobStatus.SCHEDULED:
-            return replace(state, scheduled_at=at)
+            state.scheduled_at = at
         case JobStatus.RUNNING:
-            return replace(state, started_at=at)
+            state.started_at = at
         case JobStatus.COMPLETED | JobStatus.FAILED | JobStatus.CANCELLED:
-            return replace(state, completed_at=at)
+            state.completed_at = at
+    return state
+
+
+def _spent(state: Replayed, failed: Attempt | None) -> tuple[int, int]:
+    """Both counts after the retry of the attempt that failed: infrastructure's, and the job's own."""
+    if failed is None or failed.reason not in _FAILURES:
+        raise BrokenHistory(f"attempt {state.attempt} was retried, and has no record of its failure")
+    infrastructure = FailureReason(failed.reason).infrastructure
+    return state.infra_retry_count + infrastructure, state.retry_count + (not infrastructure)
+
+
+def _row_violations(job: Job, *, adopted: bool) -> list[str]:
+    """What the row alone shows."""
+    found = []
+    if not is_uuid(job.tenant_id):
+        found.append("TenantId is no UUID in canonical form")
+    if not job.status.final and job.next_check_at is None:
+        found.append(f"it is {job.status} and has no NextCheckAt: a lost message would be its end")
+    if job.status is JobStatus.COMPLETED and job.next_check_at is not None:
+        found.append("it is COMPLETED and still has a NextCheckAt")
+    if job.idempotency_key is not None and job.request_hash is None:
+        found.append("it has an IdempotencyKey without RequestHash")
+    if adopted:
+        return found
+    if not is_uuid(job.job_id):
+        found.append("JobId is no UUID in canonical form")
+    if not job.batch_parent:
+        found.append("it has no BatchParent")
+    if (job.error_message is not None) != (job.status is JobStatus.FAILED):
+        found.append(f"it is {job.status}, {'with an' if job.error_message else 'without'} ErrorMessage")
+    return found
+
+
+def _budget_violations(job: Job, origin: Replayed | None) -> list[str]:
+    """Retries beyond what the job may spend; those of an adopted job from before are not judged."""
+    spent_before = origin.retry_count if origin else 0
+    found = []
+    if job.retry_count > max(job.max_retries, spent_before):
+        found.append(f"RetryCount {job.retry_count} is over MaxRetries {job.max_retries}")
+    return found
+
+
+def _own_attempt(job: Job, number: int, trail: Sequence[Transition], row: Attempt | None) -> list[str]:
+    """One attempt of the platform: `trail` is its part of the history, without the step that begins it."""
+    name, uid = (row.gcp_batch_job_name, row.batch_uid) if row else (None, None)
+    found = []
+    if number == job.attempt and (job.gcp_batch_job_name, job.batch_uid) != (name, uid):
+        found.append(f"its Batch job is {job.gcp_batch_job_name} ({job.batch_uid}), not attempt {number}'s")
+    if row is None:
+        return [*found, f"attempt {number} has a history and no row"] if trail else found
+    if any(step.to_status == JobStatus.SCHEDULED for step in trail):
+        if not uid or not _derived(job, number, name):
+            found.append(f"attempt {number} has the Batch job {name} ({uid}), which is not its own")
+    elif name is not None or uid is not None:
+        found.append(f"attempt {number} was never scheduled and has the Batch job {name} ({uid})")
+    if row.created_at != (trail[0].transitioned_at if trail else None):
+        found.append(f"attempt {number} was made at {_shown(row.created_at)}, not by its first transition")
+    return found + _end_violations(job, number, trail, row)
+
+
+def _adopted_attempt(
+    job: Job, origin: Replayed, trail: Sequence[Transition], row: Attempt | None
+) -> list[str]:
+    """The attempt at which a job was adopted: its Batch job has a name of the old system, and no uid."""
+    number = origin.attempt
+    if row is None:
+        given_up = [step.actor for step in trail] == [Actor.OPERATOR] and job.status is JobStatus.FAILED
+        ran = origin.status in {JobStatus.SCHEDULED, JobStatus.RUNNING}
+        missing = trail and not given_up if job.version else ran and job.next_check_at is not None
+        return [f"attempt {number} has a history and no row"] if missing else []
+    current = (job.gcp_batch_job_name, job.batch_uid)
+    theirs = (row.gcp_batch_job_name, row.batch_uid)
+    found = []
+    if number == job.attempt and row.gcp_batch_job_name is not None and current != theirs:
+        found.append(f"its Batch job is {current[0]} ({current[1]}), not attempt {number}'s")
+    return found + _end_violations(job, number, trail, row)
+
+
+def _end_violations(job: Job, number: int, trail: Sequence[Transition], row: Attempt) -> list[str]:
+    """Whether the attempt's row knows of the same end as its part of the history."""
+    end = JobStatus(trail[-1].to_status) if trail else JobStatus.PENDING
+    known = {
+        JobStatus.FAILED: row.reason in _FAILURES,
+        JobStatus.CANCELLED: row.reason == "cancelled",
+    }
+    found = []
+    if not known.get(end, row.reason is None) or (row.message is None) != (row.reason is None):
+        found.append(f"attempt {number} is {end}, and its row says {row.reason}: {row.message}")
+    if row.exit_code is not None and end is not JobStatus.FAILED:
+        found.append(f"attempt {number} is {end}, and has the exit code {row.exit_code}")
+    if row.finished_at is not None and not end.final:
+        found.append(f"attempt {number} is {end}, and finished at {_shown(row.finished_at)}")
+    if row.started_at is not None and end in {JobStatus.PENDING, JobStatus.SCHEDULED}:
+        found.append(f"attempt {number} is {end}, and started at {_shown(row.started_at)}")
+    # The attempt keeps the beginning of a text that is too long for it.
+    told = job.error_message is not None and job.error_message.startswith(row.message or "")
+    if number == job.attempt and end is JobStatus.FAILED and not told:
+        found.append(f"ErrorMessage is not what attempt {number} says")
+    return found
+
+
+def _derived(job: Job, number: int, name: str | None) -> bool:
+    """Whether it is the name that follows from the row. Batch may show the project by its number."""
+    try:
+        expected = f"{job.batch_parent}/jobs/{batch_id(job.key, number)}"
+    except ValueError:
+        return False
+    if name == expected:
+        return True
+    shown, meant = _BATCH_NAME.fullmatch(name or ""), _BATCH_NAME.fullmatch(expected)
+    if shown is None or meant is None:
+        return False
+    return shown.groups()[1:] == meant.groups()[1:] and shown[1].isdigit()
+
+
+def _shown(value: object) -> object:
+    return value.isoformat() if isinstance(value, datetime) else value
