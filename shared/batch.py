@@ -15,6 +15,7 @@ from shared.batch_ids import batch_id
 from shared.config import Settings
 from shared.events import BatchRef, Failure
 from shared.model import FailureReason, Job
+from shared.retry import on_spot
 
 # Google's predefined shapes are not billed apart from the machine, so a job asks for what it needs.
 # Source: Batch's own defaults are 2000 milli-CPU and 2000 MiB; ours are the `medium` profile.
@@ -65,6 +66,7 @@ class BatchRecord:
     run_duration: timedelta
     last_event: str
     last_event_at: datetime | None
+    created_at: datetime | None = None
 
     @property
     def started_at(self) -> datetime | None:
@@ -72,6 +74,14 @@ class BatchRecord:
         if self.last_event_at is None or not self.run_duration or not self.state.final:
             return None
         return self.last_event_at - self.run_duration
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPage:
+    """Some of the Batch jobs that a listing shows; `next_page_token` is empty on its last page."""
+
+    records: list[BatchRecord]
+    next_page_token: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +140,11 @@ def batch_job(job: Job, settings: Settings) -> batch_v1.Job:
     allocation = batch_v1.AllocationPolicy(labels=labels)
     if settings.job_service_account:
         allocation.service_account = batch_v1.ServiceAccount(email=settings.job_service_account)
+    if on_spot(job):
+        spot = batch_v1.AllocationPolicy.InstancePolicy(
+            provisioning_model=batch_v1.AllocationPolicy.ProvisioningModel.SPOT
+        )
+        allocation.instances = [batch_v1.AllocationPolicy.InstancePolicyOrTemplate(policy=spot)]
     topic = f"projects/{settings.project}/topics/{settings.batch_events_topic}"
     return batch_v1.Job(
         task_groups=[batch_v1.TaskGroup(task_count=1, task_spec=task)],
@@ -165,6 +180,7 @@ def job_record(job: batch_v1.Job) -> BatchRecord:
         run_duration=cast("timedelta | None", job.status.run_duration) or timedelta(),
         last_event=events[-1].description if events else "",
         last_event_at=_time(events[-1].event_time) if events else None,
+        created_at=_time(job.create_time),
     )
 
 

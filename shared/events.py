@@ -104,12 +104,14 @@ class Cancelled:
     """Somebody wants the job stopped, or stopped it in Batch.
 
     `attempt` None: whichever attempt is current. `batch` is set where Batch's record shows the end, so that
-    nothing is left to stop.
+    nothing is left to stop; the times are Batch's.
     """
 
     reason: str
     attempt: int | None = None
     batch: BatchRef | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
 
 
 Event = Submitted | Scheduled | Rejected | Started | Succeeded | AttemptFailed | Cancelled

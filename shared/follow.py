@@ -156,7 +156,13 @@ class Follower:
             case BatchState.FAILED:
                 return self._failed(job, record)
             case BatchState.CANCELLED:
-                return Cancelled(attempt=attempt, batch=record.ref, reason="cancelled in Batch")
+                return Cancelled(
+                    attempt=attempt,
+                    batch=record.ref,
+                    reason="cancelled in Batch",
+                    started_at=record.started_at,
+                    finished_at=record.last_event_at,
+                )
             case BatchState.CANCELLATION_IN_PROGRESS | BatchState.DELETION_IN_PROGRESS:
                 return None
 

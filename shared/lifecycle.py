@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import Enum
 from itertools import pairwise
 from types import MappingProxyType
@@ -16,7 +16,8 @@ from typing import assert_never
 
 from shared.config import Timing
 from shared.events import AttemptFailed, Cancelled, Event, Rejected, Scheduled, Started, Submitted, Succeeded
-from shared.model import FailureReason, Job, JobStatus
+from shared.model import Job, JobStatus
+from shared.retry import Verdict, judge, next_attempt
 
 PENDING, SCHEDULED, RUNNING = JobStatus.PENDING, JobStatus.SCHEDULED, JobStatus.RUNNING
 COMPLETED, FAILED, CANCELLED = JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED
@@ -169,13 +170,14 @@ def decide(job: Job | None, event: Event, *, now: datetime, timing: Timing, jitt
         return Stale(job, f"the job is already {job.status}")
     if job.status is PENDING and isinstance(event, Started) and not event.confirmed:
         return Stale(job, "no Batch job is recorded yet, and only a notification speaks of one")
+    verdict = judge(job, event.failure) if isinstance(event, AttemptFailed) else None
     steps: list[Step] = []
     current, status = job, None if new else job.status
     for target in cell:
-        if isinstance(event, AttemptFailed) and _omitted(job, target, event):
+        if _omitted(target, event, verdict):
             continue
         current = _enter(current, target, event, now=now, timing=timing, jitter=jitter)
-        steps.append(Step(status, target, current.attempt, _reason(current, target, event)))
+        steps.append(Step(status, target, current.attempt, _reason(target, event, verdict)))
         status = target
     current = replace(
         current,
@@ -186,17 +188,10 @@ def decide(job: Job | None, event: Event, *, now: datetime, timing: Timing, jitt
     return Applied(current, tuple(steps))
 
 
-def may_retry(job: Job, reason: FailureReason) -> bool:
-    """Whether the policy of `job` allows one more attempt after a failure for `reason`."""
-    if reason.infrastructure:
-        return job.infra_retry_count < job.spec.max_infrastructure_retries
-    return job.retry_count < job.max_retries
-
-
-def _omitted(job: Job, target: JobStatus, event: AttemptFailed) -> bool:
-    if target is RUNNING:
+def _omitted(target: JobStatus, event: Event, verdict: Verdict | None) -> bool:
+    if target is RUNNING and isinstance(event, AttemptFailed):
         return not event.ran
-    return target is PENDING and not may_retry(job, event.failure.reason)
+    return target is PENDING and verdict is not None and not verdict.again
 
 
 def _foreign(job: Job, event: Event) -> str | None:
@@ -213,22 +208,7 @@ def _foreign(job: Job, event: Event) -> str | None:
 def _enter(job: Job, target: JobStatus, event: Event, *, now: datetime, timing: Timing, jitter: float) -> Job:
     match target:
         case JobStatus.PENDING if isinstance(event, AttemptFailed):
-            infrastructure = event.failure.reason.infrastructure
-            return replace(
-                job,
-                status=target,
-                attempt=job.attempt + 1,
-                retry_count=job.retry_count + (not infrastructure),
-                infra_retry_count=job.infra_retry_count + infrastructure,
-                not_before=_retry_due(job.attempt, now=now, timing=timing, jitter=jitter),
-                scheduled_at=None,
-                started_at=None,
-                completed_at=None,
-                error_message=None,
-                status_detail=None,
-                gcp_batch_job_name=None,
-                batch_uid=None,
-            )
+            return next_attempt(job, event.failure.reason, now=now, timing=timing, jitter=jitter)
         case JobStatus.PENDING:
             return replace(job, status=target, created_at=now)
         case JobStatus.SCHEDULED:
@@ -255,15 +235,6 @@ def _enter(job: Job, target: JobStatus, event: Event, *, now: datetime, timing: 
             assert_never(target)
 
 
-def _retry_due(attempts: int, *, now: datetime, timing: Timing, jitter: float) -> datetime | None:
-    """When the attempt after `attempts` may start. None: at once, as the first retry does."""
-    if attempts == 1:
-        return None
-    # Exponential with full jitter; the exponent is bounded so that 2**n stays a small number.
-    ceiling: timedelta = min(timing.retry_base * 2 ** min(attempts - 2, 20), timing.retry_limit)
-    return now + ceiling * jitter
-
-
 def _next_check(job: Job, event: Event, *, now: datetime, timing: Timing) -> datetime | None:
     """When reconciliation must look at `job`, None where nothing is owed any more."""
     match job.status:
@@ -281,16 +252,15 @@ def _next_check(job: Job, event: Event, *, now: datetime, timing: Timing) -> dat
             assert_never(job.status)
 
 
-def _reason(job: Job, target: JobStatus, event: Event) -> str:
+def _reason(target: JobStatus, event: Event, verdict: Verdict | None) -> str:
     if (target is SCHEDULED and not isinstance(event, Scheduled)) or (
         target is RUNNING and not isinstance(event, Started)
     ):
         return f"inferred: {type(event).__name__} came first"
-    if target is PENDING and isinstance(event, AttemptFailed):
-        reason = event.failure.reason
-        if reason.infrastructure:
-            return f"retry after {reason}, {job.infra_retry_count} of {job.spec.max_infrastructure_retries}"
-        return f"retry {job.retry_count} of {job.max_retries}"
+    if verdict and target is PENDING:
+        return verdict.why
+    if verdict and not verdict.again:
+        return f"{event.reason}; {verdict.why}"
     return event.reason
 
 

@@ -245,7 +245,7 @@ def _attempt_changes(job: Job, decision: Applied, event: Event) -> dict[str, Any
             changes |= {"Reason": "cancelled", "Message": reason[:_LONGEST_TEXT]}
         case _:
             pass
-    if isinstance(event, AttemptFailed | Succeeded):
+    if isinstance(event, AttemptFailed | Succeeded | Cancelled):
         changes |= {"StartedAt": event.started_at, "FinishedAt": event.finished_at}
     return changes
 

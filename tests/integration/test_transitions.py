@@ -30,7 +30,7 @@ from shared.events import (
     Succeeded,
 )
 from shared.lifecycle import Applied, Decision, Duplicate, NotFound, Stale, decide
-from shared.model import Actor, FailureReason, Job, JobKey, JobSpec, JobStatus
+from shared.model import Actor, FailureReason, Job, JobKey, JobSpec, JobStatus, RetryPolicy
 from shared.rows import Reads
 from shared.transitions import Transitions
 from tests.integration.wire import Answers, Forward, Wire, applied_and_answer_lost, never_arrived
@@ -58,7 +58,7 @@ def new_job(tenant_id: str, **changes: object) -> Job:
         "job_id": str(uuid.uuid4()),
         "image_uri": "busybox",
         "commands": ("sh", "-c", "true"),
-        "spec": JobSpec(name="näme", env={"A": "1"}, max_infrastructure_retries=1),
+        "spec": JobSpec(name="näme", env={"A": "1"}, retry=RetryPolicy(max_infrastructure_retries=1)),
         "batch_parent": "projects/p/locations/l",
     }
     return Job(**(fields | changes))  # type: ignore[arg-type]  # each test names real fields

@@ -24,8 +24,9 @@ from shared.events import (
     Submitted,
     Succeeded,
 )
-from shared.lifecycle import EDGES, TABLE, Applied, Duplicate, NotFound, Refusal, Stale, decide, may_retry
-from shared.model import FailureReason, Job, JobSpec, JobStatus
+from shared.lifecycle import EDGES, TABLE, Applied, Duplicate, NotFound, Refusal, Stale, decide
+from shared.model import FailureReason, Job, JobSpec, JobStatus, RetryPolicy
+from shared.retry import judge
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TIMING = Timing()
@@ -167,7 +168,7 @@ def test_a_retry_spends_the_budget_of_its_cause_and_nothing_else(
         retry_count=retries,
         max_retries=budget,
         infra_retry_count=infra,
-        spec=JobSpec(max_infrastructure_retries=infra_budget),
+        spec=JobSpec(retry=RetryPolicy(max_infrastructure_retries=infra_budget)),
         error_message="old",
         status_detail="old",
         scheduled_at=NOW,
@@ -177,7 +178,8 @@ def test_a_retry_spends_the_budget_of_its_cause_and_nothing_else(
     decision = outcome(job, event)
     assert isinstance(decision, Applied)
     after = decision.job
-    if not may_retry(job, reason):
+    verdict = judge(job, event.failure)
+    if not verdict.again:
         assert (after.status, after.attempt, after.error_message) == (JobStatus.FAILED, 2, "text")
         assert after.next_check_at is None
         assert after.completed_at == NOW
