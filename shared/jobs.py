@@ -33,6 +33,7 @@ class Jobs:
         reads: committed rows.
         publish: sends a message to topic `jobs`. It may fail: the job is durable, reconciliation repeats it.
         batch_parent: where new jobs will run, `projects/{project}/locations/{region}`.
+        new_id: makes the id of a job, a random UUID in canonical form.
     """
 
     def __init__(
@@ -42,11 +43,13 @@ class Jobs:
         reads: Reads,
         publish: Callable[[JobMessage], object],
         batch_parent: str,
+        new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
     ) -> None:
         self._transitions = transitions
         self._reads = reads
         self._publish = publish
         self._batch_parent = batch_parent
+        self._new_id = new_id
 
     def submit(self, tenant_id: str, request: SubmitRequest, idempotency_key: str | None) -> tuple[Job, bool]:
         """Accept a job: one commit, then a message.
@@ -62,7 +65,7 @@ class Jobs:
         digest = request.digest()
         job = Job(
             tenant_id=tenant_id,
-            job_id=str(uuid.uuid4()),
+            job_id=self._new_id(),
             image_uri=request.image_uri,
             commands=tuple(request.commands),
             spec=request.spec(),
