@@ -6,9 +6,12 @@ from typing import Annotated
 
 import typer
 
+from jennah import dead_letters_cli
+
 _PANEL = "For operators"
 
 app = typer.Typer()
+app.add_typer(dead_letters_cli.app, name="dead-letters", rich_help_panel=_PANEL)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
