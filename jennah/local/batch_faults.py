@@ -6,8 +6,9 @@
         held.wait()                          # CreateJob has arrived, and has had no effect so far
     assert faults.calls("CreateJob").effective == 1
 
-A fault applies to the jobs whose id matches a glob, `times` times or until it is released. Where several of
-one kind apply, the oldest acts. Faults that hold something back are released by `release`, by leaving the
+A fault applies to the jobs whose id matches a glob, `times` times or until it is released; where it has a
+`share`, on that share of its occasions, the same ones for the same seed. Where several of one kind apply, the
+oldest acts. Faults that hold something back are released by `release`, by leaving the
 `with` block, or by `clear`; what was held then goes on. No test needs to sleep: `wait` returns when something
 is held, `wait_for_state` when a job has been in a state.
 """
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -49,7 +50,8 @@ class Rule:
     """A fault as it travels to the service; the methods of `BatchFaults` make it.
 
     `states` are names of job or task states, empty for all; `times` None is until released; `seconds` belongs
-    to DELAY, `code` (the name of a gRPC status) to ANSWER.
+    to DELAY, `code` (the name of a gRPC status) to ANSWER. It acts on `share` of its occasions, from 0 to 1;
+    `seed` says on which.
     """
 
     action: Action
@@ -59,6 +61,8 @@ class Rule:
     states: tuple[str, ...] = ()
     seconds: float = 0
     code: str = ""
+    share: float = 1
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,14 @@ class Fault:
         """
         self._faults.command("WaitHeld", seconds, number=self._number, count=count)
 
+    def acted(self) -> int:
+        """How often it has acted so far.
+
+        Raises:
+            RuntimeError: it was released.
+        """
+        return int(self._faults.command("Acted", number=self._number)["count"])
+
     def release(self) -> None:
         """End it; what it holds back goes on. Doing it again does nothing."""
         self._faults.command("Release", number=self._number)
@@ -102,9 +114,13 @@ class Fault:
 
 
 class BatchFaults:
-    """The fault controls of the local Batch service at `address` ("127.0.0.1:port")."""
+    """The fault controls of the local Batch service at `address` ("127.0.0.1:port").
 
-    def __init__(self, address: str) -> None:
+    `seed` chooses the occasions of faults that have a `share`.
+    """
+
+    def __init__(self, address: str, *, seed: int = 0) -> None:
+        self._seed = seed
         self._channel = grpc.insecure_channel(address)
 
     def close(self) -> None:
@@ -124,15 +140,23 @@ class BatchFaults:
         action = Action.HOLD_BEFORE if moment == "before" else Action.HOLD_AFTER
         return self._add(Rule(action, job, times, method))
 
-    def time_out(self, method: str = "CreateJob", *, job: str = "*", times: int | None = 1) -> Fault:
+    def time_out(
+        self, method: str = "CreateJob", *, job: str = "*", times: int | None = 1, share: float = 1
+    ) -> Fault:
         """Let calls take effect and answer DEADLINE_EXCEEDED."""
-        return self._add(Rule(Action.TIME_OUT, job, times, method))
+        return self._add(Rule(Action.TIME_OUT, job, times, method, share=share))
 
     def answer(
-        self, method: str, code: grpc.StatusCode, *, job: str = "*", times: int | None = None
+        self,
+        method: str,
+        code: grpc.StatusCode,
+        *,
+        job: str = "*",
+        times: int | None = None,
+        share: float = 1,
     ) -> Fault:
         """Answer calls with an error status, without effect."""
-        return self._add(Rule(Action.ANSWER, job, times, method, code=code.name))
+        return self._add(Rule(Action.ANSWER, job, times, method, code=code.name, share=share))
 
     def calls(self, method: str, *, job: str = "*") -> Calls:
         """The calls of a method so far, for the jobs whose id matches (ListJobs has the empty id)."""
@@ -170,27 +194,38 @@ class BatchFaults:
 
     # Notifications. States are names to choose by (`JobState` or `TaskState`); none means all.
 
-    def drop(self, *states: JobState | TaskState, job: str = "*", times: int | None = None) -> Fault:
+    def drop(
+        self, *states: JobState | TaskState, job: str = "*", times: int | None = None, share: float = 1
+    ) -> Fault:
         """Never send notifications."""
-        return self._add(Rule(Action.DROP, job, times, states=_names(states)))
+        return self._add(Rule(Action.DROP, job, times, states=_names(states), share=share))
 
-    def double(self, *states: JobState | TaskState, job: str = "*", times: int | None = None) -> Fault:
+    def double(
+        self, *states: JobState | TaskState, job: str = "*", times: int | None = None, share: float = 1
+    ) -> Fault:
         """Send notifications twice."""
-        return self._add(Rule(Action.DOUBLE, job, times, states=_names(states)))
+        return self._add(Rule(Action.DOUBLE, job, times, states=_names(states), share=share))
 
     def delay(
-        self, *states: JobState | TaskState, by: float, job: str = "*", times: int | None = None
+        self,
+        *states: JobState | TaskState,
+        by: float,
+        job: str = "*",
+        times: int | None = None,
+        share: float = 1,
     ) -> Fault:
         """Send notifications `by` seconds late; later ones of the job do not wait for them."""
-        return self._add(Rule(Action.DELAY, job, times, states=_names(states), seconds=by))
+        return self._add(Rule(Action.DELAY, job, times, states=_names(states), seconds=by, share=share))
 
     def withhold(self, *states: JobState | TaskState, job: str = "*", times: int | None = None) -> Fault:
         """Send notifications when released; later ones of the job do not wait for them."""
         return self._add(Rule(Action.WITHHOLD, job, times, states=_names(states)))
 
-    def reorder(self, *states: JobState | TaskState, job: str = "*", times: int | None = 1) -> Fault:
+    def reorder(
+        self, *states: JobState | TaskState, job: str = "*", times: int | None = 1, share: float = 1
+    ) -> Fault:
         """Send a notification after the job's next one (never, if there is none)."""
-        return self._add(Rule(Action.REORDER, job, times, states=_names(states)))
+        return self._add(Rule(Action.REORDER, job, times, states=_names(states), share=share))
 
     def clear(self) -> None:
         """End every fault in force."""
@@ -215,6 +250,7 @@ class BatchFaults:
         return answer
 
     def _add(self, rule: Rule) -> Fault:
+        rule = replace(rule, seed=self._seed)
         return Fault(self, self.command("Add", rule=asdict(rule))["number"])
 
     def __enter__(self) -> Self:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import random
 from collections import Counter
 from collections.abc import Callable
 from fnmatch import fnmatchcase
@@ -19,16 +20,19 @@ from jennah.local.batch_specs import Refused
 
 
 class ActiveRule:
-    """A rule in force: how often it has still to act, how many it has held back."""
+    """A rule in force: how often it has acted and has still to act, how many it has held back."""
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
         self.left = rule.times
+        self.acted = 0
         self.held = 0
         self.released = asyncio.Event()
+        # Two rules of one seed must not choose the same occasions: what one drops the other could not double.
+        self._random = random.Random(f"{rule.seed} {rule.action} {rule.method} {rule.states}")
 
     def applies(self, action: Action, job_id: str, method: str, state: str) -> bool:
-        """Whether it has something to say here."""
+        """Whether it has something to say here. Every occasion is put to its share once, so ask once."""
         rule = self.rule
         return (
             rule.action is action
@@ -36,6 +40,7 @@ class ActiveRule:
             and fnmatchcase(job_id, rule.job)
             and rule.method == method
             and (not rule.states or state in rule.states)
+            and self._random.random() < rule.share
         )
 
 
@@ -71,6 +76,7 @@ class Rules:
             if active.applies(action, job_id, method, state):
                 if active.left is not None:
                     active.left -= 1
+                active.acted += 1
                 return active
         return None
 
@@ -84,6 +90,14 @@ class Rules:
         active.held += 1
         self.touch()
         await active.released.wait()
+
+    def acted(self, number: int) -> int:
+        """How often a rule has acted.
+
+        Raises:
+            Refused: NOT_FOUND, no such rule.
+        """
+        return self._in_force(number).acted
 
     def count_received(self, method: str, job_id: str) -> None:
         """A call has arrived."""
@@ -103,10 +117,14 @@ class Rules:
         Raises:
             Refused: NOT_FOUND, no such rule; DEADLINE_EXCEEDED, it took longer than `seconds`.
         """
+        active = self._in_force(number)
+        await self.wait_until(lambda: active.held >= count, seconds)
+
+    def _in_force(self, number: int) -> ActiveRule:
         active = self._active.get(number)
         if active is None:
             raise Refused(grpc.StatusCode.NOT_FOUND, f"rule {number} is not in force.")
-        await self.wait_until(lambda: active.held >= count, seconds)
+        return active
 
     async def wait_until(self, condition: Callable[[], bool], seconds: float) -> None:
         """Wait for a condition over the service's state.

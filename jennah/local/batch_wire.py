@@ -129,6 +129,7 @@ def fault_handlers(rules: Rules, api: BatchApi) -> grpc.GenericRpcHandler:
         "Add": lambda command: {"number": rules.add(_rule(command["rule"]))},
         "Release": lambda command: rules.release(command["number"]),
         "Clear": lambda _: rules.clear(),
+        "Acted": lambda command: {"count": rules.acted(command["number"])},
         "Calls": lambda command: asdict(rules.calls(command["method"], command["job"])),
         "Preempt": lambda command: {"count": api.preempt(command["job"])},
         "Vanish": lambda command: {"count": api.vanish(command["job"])},

@@ -39,7 +39,6 @@ DEFAULT_PORT: Final = 8080
 
 _ATTEMPTS: Final = 3  # at free ports that another process may take first
 _START_SECONDS: Final = 60.0
-_TICK_SECONDS: Final = 1.0
 _WATCH_SECONDS: Final = 0.1
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 2.0  # before a function that died is started again
 _SETTLED_SECONDS: Final = 10.0
@@ -127,6 +126,22 @@ class LocalCloud:
         with self._changing:
             return {name: process.pid for name, process in self._running.items()}
 
+    def address_of(self, service: str) -> str:
+        """Where a service really listens ("127.0.0.1:port"), wherever `settings` lead the others."""
+        return f"127.0.0.1:{self._services.port_of(service)}"
+
+    def crash(self, function: str) -> bool:
+        """SIGKILL a function, its workers included, as if it had died: it is started again.
+
+        Returns:
+            Whether it ran.
+        """
+        with self._changing:  # so that nobody reaps it meanwhile, and its id stays its own
+            process = self._running.get(function)
+            if process:
+                process.signal(signal.SIGKILL)
+        return process is not None
+
     def start(self, function: str) -> None:
         """Start a function that was ended, and wait until it answers."""
         with self._changing:
@@ -196,12 +211,12 @@ class LocalCloud:
             wait_until_listening(self._running[name], self._services.port_of(name), timeout=_START_SECONDS)
 
     def _watch(self) -> None:
-        next_tick = time.monotonic()
+        next_tick, interval = time.monotonic(), float(self.env["JENNAH_TICK_SECONDS"])
         while not self._closing.wait(_WATCH_SECONDS) and self.failure is None:
             with self._changing:
                 self._mend()
             if time.monotonic() >= next_tick:
-                next_tick = time.monotonic() + _TICK_SECONDS
+                next_tick = time.monotonic() + interval
                 with suppress(OSError):  # a tick that is lost is followed by another
                     self._pubsub.publish("ticks", {"v": "1"})
 

@@ -241,7 +241,7 @@ def test_functions_are_started_again_and_emulators_are_not(tmp_path: Path) -> No
     said: list[str] = []
     with LocalCloud(tmp_path, free_port(), report=said.append) as cloud:
         first = cloud.pids["scheduling"]
-        os.killpg(first, signal.SIGKILL)
+        assert cloud.crash("scheduling")
         assert eventually(lambda: cloud.pids.get("scheduling", first) != first, 10)
         assert any("scheduling has ended" in line for line in said)
 
@@ -249,6 +249,7 @@ def test_functions_are_started_again_and_emulators_are_not(tmp_path: Path) -> No
         cloud.kill("notification")
         assert not lives(worker)
         assert "notification" not in cloud.pids
+        assert not cloud.crash("notification")
         cloud.start("notification")
         assert "notification" in cloud.pids
 

@@ -247,3 +247,33 @@ def test_clear_releases_all_that_is_held(
     faults.clear()
     creating.result(10)
     faults.wait_for_state("cleared", JobState.SUCCEEDED)
+
+
+def refused(batch: BatchServer, seed: int) -> list[bool]:
+    """Which of 60 calls a fault with a share of 0.3 strikes."""
+    occasions = []
+    with (
+        BatchFaults(batch.host, seed=seed) as faults,
+        faults.answer("GetJob", grpc.StatusCode.UNAVAILABLE, share=0.3) as fault,
+    ):
+        for _ in range(60):
+            with pytest.raises(exceptions.GoogleAPICallError) as answer:
+                batch.client.get_job(name=f"{PARENT}/jobs/none", retry=None)
+            occasions.append(answer.type is exceptions.ServiceUnavailable)
+        assert fault.acted() == sum(occasions)
+    return occasions
+
+
+def test_a_share_of_the_occasions_chosen_by_the_seed(batch: BatchServer) -> None:
+    chosen = refused(batch, seed=1)
+    assert 5 < sum(chosen) < 35
+    assert refused(batch, seed=1) == chosen
+    assert refused(batch, seed=2) != chosen
+
+
+def test_a_fault_that_was_released_counts_no_more(faults: BatchFaults) -> None:
+    fault = faults.drop()
+    assert fault.acted() == 0
+    fault.release()
+    with pytest.raises(RuntimeError, match="not in force"):
+        fault.acted()
