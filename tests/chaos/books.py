@@ -1,0 +1,186 @@
+"""Three books that must agree: what clients were told, what Batch really ran, what the database says.
+
+None of them is the platform's own opinion of itself but the last, and that one is read directly.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import grpc
+from google.cloud import batch_v1
+from google.cloud.batch_v1.services.batch_service.transports import BatchServiceGrpcTransport
+from google.cloud.spanner_v1 import KeySet
+from google.cloud.spanner_v1.database import Database
+
+from jennah.local.batch_jobs import LIVE, JobState
+from jennah.local.batch_runner import Run
+from jennah.operations.history import BrokenHistory, differences, replay
+from shared.batch_ids import parse_batch_id
+from shared.model import Attempt, Job, JobKey, JobStatus, Transition
+from shared.rows import ATTEMPT_COLUMNS, JOB_COLUMNS, TRANSITION_COLUMNS, job_from_row
+from tests.chaos.load import Kind, Submission
+
+_STOPPING = frozenset({JobState.CANCELLATION_IN_PROGRESS, JobState.DELETION_IN_PROGRESS})
+
+
+class Wrong(StrEnum):
+    """How the books can disagree."""
+
+    LOST = "lost"
+    RUN_TWICE = "run twice"
+    OTHER_END = "ended otherwise"
+    STILL_RUNS = "still runs"
+    BROKEN_RECORD = "record broken"
+
+
+@dataclass(frozen=True, slots=True)
+class Offence:
+    """One disagreement. `job` is the id that finds the job, or the key where it has none."""
+
+    wrong: Wrong
+    job: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.wrong}: {self.job}: {self.what}"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """All that the database holds of one job."""
+
+    job: Job
+    history: Sequence[Transition]
+    attempts: Mapping[int, Attempt]
+
+
+def read_rows(database: Database) -> list[Row]:
+    """Every job of the database, as one snapshot shows it."""
+    with database.snapshot(multi_use=True) as snapshot:
+        jobs = [
+            job_from_row(row) for row in snapshot.read("Jobs", [*JOB_COLUMNS.values()], KeySet(all_=True))
+        ]
+        history: dict[JobKey, list[Transition]] = defaultdict(list)
+        columns = ["TenantId", "JobId", *TRANSITION_COLUMNS.values()]
+        for tenant, job, *row in snapshot.read("JobStateTransitions", columns, KeySet(all_=True)):
+            history[JobKey(tenant, job)].append(Transition(**dict(zip(TRANSITION_COLUMNS, row, strict=True))))
+        attempts: dict[JobKey, dict[int, Attempt]] = defaultdict(dict)
+        columns = ["TenantId", "JobId", *ATTEMPT_COLUMNS.values()]
+        for tenant, job, *row in snapshot.read("JobAttempts", columns, KeySet(all_=True)):
+            attempt = Attempt(**dict(zip(ATTEMPT_COLUMNS, row, strict=True)))
+            attempts[JobKey(tenant, job)][attempt.attempt] = attempt
+    return [Row(job, history[job.key], attempts[job.key]) for job in jobs]
+
+
+def batch_jobs_at_work(address: str, parent: str) -> dict[str, str]:
+    """The Batch jobs that run or may yet, by name, with their state."""
+    with grpc.insecure_channel(address) as channel:
+        client = batch_v1.BatchServiceClient(transport=BatchServiceGrpcTransport(channel=channel))
+        return {
+            job.name: job.status.state.name
+            for job in client.list_jobs(batch_v1.ListJobsRequest(parent=parent, page_size=1000))
+            if JobState(job.status.state) in LIVE | _STOPPING
+        }
+
+
+def compare(
+    submissions: Sequence[Submission], rows: Sequence[Row], runs: Sequence[Run], at_work: Mapping[str, str]
+) -> Iterator[Offence]:
+    """Where the books disagree, once everything should have ended.
+
+    Args:
+        submissions: the clients' journal.
+        rows: the database.
+        runs: the ledger of the local Batch service.
+        at_work: the Batch jobs that have not ended, with their state.
+    """
+    by_id = {row.job.job_id: row for row in rows}
+    exit_codes: dict[JobKey, dict[int, list[int | None]]] = defaultdict(lambda: defaultdict(list))
+    for run in runs:
+        key, attempt = parse_batch_id(run.job)
+        exit_codes[key][attempt].append(run.exit_code)
+    for submission in submissions:
+        yield from _judge_promise(submission, by_id)
+    acknowledged = {job_id for submission in submissions for job_id in submission.job_ids}
+    for row in rows:
+        if row.job.job_id not in acknowledged:
+            yield Offence(Wrong.RUN_TWICE, row.job.job_id, "a job that no client was told of")
+        yield from _judge_record(row)
+        yield from _judge_runs(row, exit_codes.pop(row.job.key, {}))
+    for key in exit_codes:
+        yield Offence(Wrong.BROKEN_RECORD, key.job_id, "Batch ran it, and the database does not know it")
+    for name, state in at_work.items():
+        yield Offence(Wrong.STILL_RUNS, parse_batch_id(name)[0].job_id, f"{name} is {state}")
+
+
+def _judge_promise(submission: Submission, rows: Mapping[str, Row]) -> Iterator[Offence]:
+    """What the client was told must be so."""
+    ids = set(submission.job_ids)
+    if not ids:
+        yield Offence(Wrong.LOST, submission.key, "never acknowledged")
+        return
+    if len(ids) > 1:
+        yield Offence(Wrong.RUN_TWICE, min(ids), f"one key gave {len(ids)} jobs: {', '.join(sorted(ids))}")
+    for job_id in ids:
+        row = rows.get(job_id)
+        if row is None:
+            yield Offence(Wrong.LOST, job_id, "acknowledged, and not in the database")
+        elif not row.job.status.final:
+            yield Offence(Wrong.LOST, job_id, f"stays {row.job.status}, next check {row.job.next_check_at}")
+        elif problem := _other_end(submission, row.job):
+            yield Offence(Wrong.OTHER_END, job_id, f"{submission.kind}: {problem}")
+
+
+def _other_end(submission: Submission, job: Job) -> str | None:
+    if submission.cancelled:
+        return None if job.status is JobStatus.CANCELLED else f"cancelled, yet {job.status}"
+    status, attempt = {
+        Kind.QUICK: (JobStatus.COMPLETED, 1),
+        Kind.SLEEPS: (JobStatus.COMPLETED, 1),
+        Kind.FAILS_ONCE: (JobStatus.COMPLETED, 2),
+        Kind.ALWAYS_FAILS: (JobStatus.FAILED, 2),
+        Kind.NEVER_ENDS: (JobStatus.CANCELLED, 1),
+    }[submission.kind]
+    expected = (status, attempt, attempt - 1)
+    found = (job.status, job.attempt, job.retry_count)
+    if found == expected:
+        return None
+    return "{} in attempt {} after {} retries".format(*found) + f" ({job.error_message})"
+
+
+def _judge_record(row: Row) -> Iterator[Offence]:
+    """The audit trail must be a path of the table that leads to the row."""
+    try:
+        problems = differences(row.job, replay(row.history, row.attempts))
+    except BrokenHistory as error:
+        problems = [str(error)]
+    for problem in problems:
+        yield Offence(Wrong.BROKEN_RECORD, row.job.job_id, problem)
+
+
+def _judge_runs(row: Row, exit_codes: Mapping[int, Sequence[int | None]]) -> Iterator[Offence]:
+    """Each attempt of the row ran once, and nothing else did."""
+    job = row.job
+    for attempt, codes in exit_codes.items():
+        if len(codes) > 1:
+            yield Offence(Wrong.RUN_TWICE, job.job_id, f"attempt {attempt} ran {len(codes)} times")
+        if attempt not in row.attempts or attempt > job.attempt:
+            yield Offence(Wrong.BROKEN_RECORD, job.job_id, f"attempt {attempt} ran, and is not recorded")
+    for number, attempt_row in row.attempts.items():
+        ran = exit_codes.get(number, ())
+        if number < job.attempt or job.status is JobStatus.FAILED:
+            expected = attempt_row.exit_code
+        elif job.status is JobStatus.COMPLETED:
+            expected = 0
+        else:
+            continue  # cancelled: it may have run or not
+        if expected is not None and Counter(ran)[expected] == 0:
+            yield Offence(
+                Wrong.BROKEN_RECORD,
+                job.job_id,
+                f"attempt {number} ended with {expected} by the database, in Batch's ledger: {list(ran)}",
+            )
