@@ -12,8 +12,10 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 
 from shared.batch_ids import batch_id
+from shared.events import Failure
 from shared.lifecycle import EDGES
 from shared.model import Actor, Attempt, FailureReason, Job, JobStatus, Transition, is_uuid
+from shared.retry import judge
 from shared.rows import TRANSITION_ID_DIGITS
 from shared.transitions import transition_id
 
@@ -109,7 +111,6 @@ def violations(job: Job, history: Sequence[Transition], attempts: Sequence[Attem
     except BrokenHistory as broken:
         return [*found, f"history: {broken}"]
     found += differences(job, replayed)
-    found += _budget_violations(job, origin)
     first = origin.attempt if origin else 1
     trails: dict[int, list[Transition]] = {n: [] for n in range(first, replayed.attempt + 1)}
     for row in own:
@@ -120,6 +121,7 @@ def violations(job: Job, history: Sequence[Transition], attempts: Sequence[Attem
             found += _adopted_attempt(job, origin, trail, rows.get(number))
         else:
             found += _own_attempt(job, number, trail, rows.get(number))
+    found += _retry_violations(job, trails, rows, origin)
     found += [f"attempt {number} has a row, and no history" for number in rows if number not in trails]
     uids = [row.batch_uid for row in attempts if row.batch_uid]
     if len(set(uids)) < len(uids):
@@ -217,12 +219,27 @@ def _row_violations(job: Job, *, adopted: bool) -> list[str]:
     return found
 
 
-def _budget_violations(job: Job, origin: Replayed | None) -> list[str]:
-    """Retries beyond what the job may spend; those of an adopted job from before are not judged."""
-    spent_before = origin.retry_count if origin else 0
+def _retry_violations(
+    job: Job,
+    trails: Mapping[int, Sequence[Transition]],
+    rows: Mapping[int, Attempt],
+    origin: Replayed | None,
+) -> list[str]:
+    """Failures that were tried again although the policy of the job forbids it, and the other way round."""
+    infrastructure, own = 0, origin.retry_count if origin else 0
     found = []
-    if job.retry_count > max(job.max_retries, spent_before):
-        found.append(f"RetryCount {job.retry_count} is over MaxRetries {job.max_retries}")
+    for number, trail in trails.items():
+        row = rows.get(number)
+        if row is None or row.reason not in _FAILURES or not trail or trail[-1].to_status != JobStatus.FAILED:
+            continue
+        failure = Failure(FailureReason(row.reason), row.message or "", row.exit_code)
+        verdict = judge(replace(job, retry_count=own, infra_retry_count=infrastructure), failure)
+        retried = number + 1 in trails
+        if verdict.again != retried:
+            done = "retried" if retried else "the last"
+            found.append(f"attempt {number} was {done}, but its policy says: {verdict.why}")
+        infrastructure += retried and failure.reason.infrastructure
+        own += retried and not failure.reason.infrastructure
     return found
 
 

@@ -28,7 +28,18 @@ from shared.events import (
     Succeeded,
 )
 from shared.lifecycle import Applied, decide
-from shared.model import Actor, Attempt, FailureReason, Job, JobStatus, Transition
+from shared.model import (
+    Actor,
+    Attempt,
+    FailureReason,
+    Job,
+    JobSpec,
+    JobStatus,
+    RetryAction,
+    RetryPolicy,
+    RetryRule,
+    Transition,
+)
 from shared.transitions import transition_id
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -152,6 +163,11 @@ MOVES: Sequence[Move] = (
 failures = st.builds(
     failed, st.sampled_from(FailureReason), ran=st.booleans(), text=st.text(max_size=12) | st.just("x" * 3000)
 )
+policies = st.builds(
+    RetryPolicy,
+    max_infrastructure_retries=st.integers(0, 3),
+    rules=st.sampled_from([(), (RetryRule(exit_codes=(1,), action=RetryAction.FAIL),)]),
+)
 moves = st.lists(st.one_of(st.sampled_from([scheduled, started]), failures, st.sampled_from(MOVES)))
 
 
@@ -256,7 +272,7 @@ def damages(rows: Rows) -> Iterator[Damage]:
     yield from ((f"attempts.{name}", replace(rows, attempts=new)) for name, new in attempt_damages(rows))
 
 
-def job_damages(rows: Rows) -> Iterator[tuple[str, Job]]:  # noqa: C901 - a list, longer than deep
+def job_damages(rows: Rows) -> Iterator[tuple[str, Job]]:  # noqa: C901, PLR0912 - a list, longer than deep
     job = rows.job
     for status in set(JobStatus) - {job.status}:
         yield "status", replace(job, status=status)
@@ -291,6 +307,12 @@ def job_damages(rows: Rows) -> Iterator[tuple[str, Job]]:  # noqa: C901 - a list
     yield "request_hash", replace(job, request_hash=None)
     if job.retry_count:
         yield "max_retries", replace(job, max_retries=job.retry_count - 1)
+    spends = failed and rows.attempts[-1].reason in {"timeout", "user_exit"}
+    if spends and not job.spec.retry.rules:
+        yield "max_retries", replace(job, max_retries=job.retry_count + 1)
+    if job.infra_retry_count:
+        policy = RetryPolicy(max_infrastructure_retries=job.infra_retry_count - 1)
+        yield "spec", replace(job, spec=JobSpec(retry=policy))
 
 
 def history_damages(history: tuple[Transition, ...]) -> Iterator[tuple[str, tuple[Transition, ...]]]:
@@ -392,11 +414,11 @@ def test_a_life_is_clean_and_no_damage_to_it_is(name: str) -> None:
     assert unseen(FULL[name]) == []
 
 
-@given(moves=moves, retries=st.integers(0, 3))
+@given(moves=moves, retries=st.integers(0, 3), policy=policies)
 def test_whatever_happens_the_rows_are_clean_and_no_damage_to_them_is(
-    moves: list[Move], retries: int
+    moves: list[Move], retries: int, policy: RetryPolicy
 ) -> None:
-    rows = lived(submitted(max_retries=retries), *moves)
+    rows = lived(submitted(max_retries=retries, spec=JobSpec(retry=policy)), *moves)
     assert rows.violations() == []
     assert unseen(rows) == []
 
@@ -483,7 +505,7 @@ def test_every_column_is_judged_or_said_not_to_be() -> None:
     """A new column needs a decision: add its damages above, or say here why its data show nothing."""
     seen = {kind for rows in FULL.values() for kind, _ in damages(rows)}
     kinds = {kind.rpartition(".")[2] for kind in seen if kind.startswith("job.")}
-    unjudged = {"image_uri", "commands", "spec", "idempotency_key", "status_detail", "not_before"}
+    unjudged = {"image_uri", "commands", "idempotency_key", "status_detail", "not_before"}
     assert {field.name for field in fields(Job)} - kinds == unjudged
     kinds = {kind.rpartition(".")[2] for kind in seen if kind.startswith("history.")}
     assert {field.name for field in fields(Transition)} <= kinds
