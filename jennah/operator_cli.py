@@ -41,3 +41,18 @@ def check_schema(*, as_json: AsJson = False) -> None:
     from jennah.operations import commands
 
     commands.check_schema(as_json=as_json)
+
+
+@app.command(rich_help_panel=_PANEL)
+def check(
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's jobs.", metavar="ID")] = None,
+    limit_violations: Annotated[
+        int, typer.Option(min=0, help="How many violations to print; all are counted.", metavar="N")
+    ] = 100,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Judge every job's row, history and attempts; exit 1 if they break an invariant."""
+    from jennah.operations import check_command
+
+    check_command.check(tenant_id=tenant, limit=limit_violations, as_json=as_json)

@@ -1,0 +1,112 @@
+"""The operator's command `jennah check`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+import typer
+from google.api_core import exceptions
+from google.cloud.spanner_v1 import KeySet
+from google.cloud.spanner_v1.database import Database
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from jennah.access import REFUSED, CommandFailed
+from jennah.operations.check import OVERDUE, Check, Figures, Violation
+from jennah.operations.database import opened
+from jennah.operations.sql import SchemaError
+from jennah.render import console_on, printable, show
+from shared.config import Settings
+from shared.errors import SettingsError
+
+
+def check(*, tenant_id: str | None, limit: int, as_json: bool) -> None:
+    """Judge every job of the settings' database, or of one tenant; print at most `limit` violations.
+
+    With `as_json` there is a line for each violation as soon as it is found, and one with the figures.
+
+    Raises:
+        CommandFailed: there are violations; or the database can't be read.
+    """
+    try:
+        settings = Settings.from_env(os.environ)
+        with opened(settings) as database:
+            figures = _checked(database, tenant_id=tenant_id, limit=limit, as_json=as_json)
+    except (SchemaError, SettingsError) as error:
+        raise CommandFailed(str(error), REFUSED) from error
+    except exceptions.NotFound as error:
+        raise CommandFailed(
+            f"{settings.spanner_database} does not have the schema of this release ({error.message}): "
+            "`jennah check-schema` says what it lacks.",
+            REFUSED,
+        ) from error
+    if figures.overdue:
+        typer.echo(
+            f"{figures.overdue:,} jobs should have been looked at more than {OVERDUE.seconds // 60} minutes "
+            "ago: does reconciliation run?",
+            err=True,
+        )
+    read = f"{figures.jobs:,} jobs, {figures.transitions:,} transitions checked"
+    if figures.violations:
+        shown = "" if figures.violations <= limit else f"; the first {limit:,} are shown"
+        raise CommandFailed(
+            f"{read}: {figures.violations:,} violations in {figures.damaged_jobs:,} jobs{shown}.", REFUSED
+        )
+    if not as_json:
+        typer.echo(f"{read}: no violation.")
+
+
+def _checked(database: Database, *, tenant_id: str | None, limit: int, as_json: bool) -> Figures:
+    if tenant_id is not None:
+        _find_tenant(database, tenant_id)
+    check = Check(database, now=lambda: datetime.now(UTC), tenant_id=tenant_id)
+    shown: list[Violation] = []
+    with _progress(visible=not (as_json and sys.stdout.isatty())) as progress:
+        for violation in check.violations(progress):
+            if len(shown) == limit:  # the rest is counted, and not kept
+                continue
+            shown.append(violation)
+            if as_json:
+                typer.echo(json.dumps(violation._asdict()))
+    if as_json:
+        typer.echo(json.dumps(asdict(check.figures)))
+    elif shown:
+        show(console_on(sys.stdout), _table(shown))
+    return check.figures
+
+
+def _find_tenant(database: Database, tenant_id: str) -> None:
+    with database.snapshot() as snapshot:
+        if not list(snapshot.read("Tenants", ["TenantId"], KeySet(keys=[[tenant_id]]))):
+            raise CommandFailed(f"There is no tenant {tenant_id!r}.", REFUSED)
+
+
+def _table(violations: Iterable[Violation]) -> Table:
+    table = Table("TENANT", "JOB", "VIOLATION", box=None)
+    for violation in violations:
+        table.add_row(*map(printable, violation))
+    return table
+
+
+@contextmanager
+def _progress(*, visible: bool) -> Iterator[Callable[[Figures], object]]:
+    """Shows the figures on stderr while they grow, where somebody looks at it."""
+    console = console_on(sys.stderr)
+    if not (visible and console.is_terminal):
+        yield lambda _: None
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.completed:,} jobs checked, {task.fields[violations]:,} violations"),
+        TimeElapsedColumn(),
+    )
+    # Output that is redirected would end on stderr.
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as progress:
+        task = progress.add_task("", total=None, violations=0)
+        yield lambda figures: progress.update(task, completed=figures.jobs, violations=figures.violations)
