@@ -18,7 +18,7 @@ try:
 except KeyboardInterrupt:  # takes long enough for a Ctrl-C to come meanwhile
     sys.exit(130)
 
-from jennah import operator_cli
+from jennah import operator_cli, submit_options
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -98,17 +98,17 @@ def submit(
         ),
     ] = None,
     *,
-    name: Annotated[str | None, typer.Option(help="A name to know it by.")] = None,
-    env: Annotated[
-        list[str] | None, typer.Option("--env", metavar="KEY=VALUE", help="For its environment; repeatable.")
-    ] = None,
-    max_retries: Annotated[
-        int | None, typer.Option(min=0, help="How often a failure is tried again.")
-    ] = None,
-    timeout: Annotated[int | None, typer.Option(min=1, help="Seconds that one attempt may run.")] = None,
-    idempotency_key: Annotated[
-        str | None, typer.Option(help="Submitting again under the same key gives the same job.")
-    ] = None,
+    name: submit_options.Name = None,
+    env: submit_options.Env = None,
+    timeout: submit_options.Timeout = None,
+    idempotency_key: submit_options.IdempotencyKey = None,
+    max_retries: submit_options.MaxRetries = None,
+    max_infrastructure_retries: submit_options.MaxInfrastructureRetries = None,
+    retry_delay: submit_options.RetryDelay = None,
+    retry_factor: submit_options.RetryFactor = None,
+    retry_max_delay: submit_options.RetryMaxDelay = None,
+    fail_on: submit_options.FailOn = None,
+    provisioning: submit_options.Provisioning = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow it; exit 0 if it COMPLETED, else 1.")] = False,
     as_json: AsJson = False,
     url: Url = None,
@@ -117,7 +117,14 @@ def submit(
     """Submit a job and print its id."""
     from jennah import access
 
-    variables = dict(_variable(text) for text in env or ())
+    variables = submit_options.environment(env or ())
+    retry = submit_options.retry_policy(
+        delay=retry_delay,
+        factor=retry_factor,
+        max_delay=retry_max_delay,
+        fail_on=fail_on or (),
+        max_infrastructure_retries=max_infrastructure_retries,
+    )
     with access.connect(url, id_token, retry_seconds=access.PATIENT if wait else access.QUICK) as client:
         job = client.submit_job(
             image,
@@ -125,6 +132,8 @@ def submit(
             name=name,
             env=variables,
             max_retries=max_retries,
+            retry=retry,
+            provisioning=provisioning,
             timeout_seconds=timeout,
             idempotency_key=idempotency_key,
         )
@@ -260,13 +269,6 @@ def _exit_by_outcome(job: Job) -> None:
     if job.status != "COMPLETED":
         typer.echo(f"jennah: the job ended {job.status}: 'jennah get {job.job_id}' says more.", err=True)
         raise typer.Exit(1)
-
-
-def _variable(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not name or not equals:
-        raise typer.BadParameter(f"{text!r} is not KEY=VALUE", param_hint="--env")
-    return name, value
 
 
 def _show(part: RenderableType) -> None:

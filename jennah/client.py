@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 from jennah.connection import ApiError, ClientError, Connection, ConnectionFailed, Json
@@ -74,6 +74,7 @@ class Job:
     """A job as the server showed it; times are aware. Only `get_job` and `watch_job` fill `attempts`.
 
     A row from before this release, adopted, may lack what is None by default, its `created_at` too.
+    `retry` has the shape that `Client.submit_job` takes.
     """
 
     job_id: str
@@ -87,7 +88,10 @@ class Job:
     env: Mapping[str, str] = field(default_factory=dict)
     timeout_seconds: int | None = None
     max_retries: int = 0
+    retry: Mapping[str, Any] = field(default_factory=dict)
+    provisioning: str | None = None
     retry_count: int = 0
+    infra_retry_count: int = 0
     attempt: int = 1
     version: int = 0
     updated_at: datetime | None = None
@@ -143,18 +147,34 @@ class Client:
         name: str | None = None,
         env: Mapping[str, str] | None = None,
         max_retries: int | None = None,
+        retry: Mapping[str, Any] | None = None,
+        provisioning: str | None = None,
         timeout_seconds: int | None = None,
         idempotency_key: str | None = None,
     ) -> Job:
         """Submit a job, or get the one that was submitted under the same key with the same content.
 
         What is None is left to the server's defaults, the key excepted: without one a new one is made.
+
+        Args:
+            image_uri: the container image.
+            commands: its argv; empty runs the image's own.
+            name: a name to know the job by.
+            env: its environment variables.
+            max_retries: how often a failure is tried again.
+            retry: the rest of the retry policy: `backoff`, `rules` and `max_infrastructure_retries`, each of
+                which may be left out, e.g. `{"rules": [{"exit_codes": [2], "action": "fail"}]}`.
+            provisioning: `standard`, `spot` or `spot_then_standard`.
+            timeout_seconds: how long one attempt may run.
+            idempotency_key: what makes a repeated submission the same job.
         """
         given = {
             "commands": list(commands) or None,
             "name": name,
             "env": dict(env) if env else None,
             "max_retries": max_retries,
+            "retry": dict(retry) if retry else None,
+            "provisioning": provisioning,
             "timeout_seconds": timeout_seconds,
         }
         body = {"image_uri": image_uri} | {key: value for key, value in given.items() if value is not None}

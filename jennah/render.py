@@ -6,7 +6,7 @@ On a terminal there are colours and the width is respected; elsewhere lines are 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TextIO
 
@@ -132,6 +132,7 @@ def job_details(job: Job) -> Group:
         ("image", _text(job.image_uri)),
         ("commands", _text(shlex.join(job.commands))),
         ("retries", f"{job.retry_count} of {job.max_retries}"),
+        *_policy_lines(job),
         ("created", timestamp(job.created_at)),
         ("scheduled", timestamp(job.scheduled_at)),
         ("started", timestamp(job.started_at)),
@@ -144,6 +145,23 @@ def job_details(job: Job) -> Group:
     if not job.attempts:
         return Group(facts)
     return Group(facts, Text(), attempts_table(job.attempts))
+
+
+def _policy_lines(job: Job) -> Iterator[tuple[str, str]]:
+    """How the job is retried and on what, where the server says so."""
+    if "max_infrastructure_retries" in job.retry:
+        budget = job.retry["max_infrastructure_retries"]
+        yield "infra retries", _text(f"{job.infra_retry_count} of {budget}")
+    if backoff := job.retry.get("backoff"):
+        first, factor, most = (
+            backoff.get(name) for name in ("first_delay_seconds", "factor", "max_delay_seconds")
+        )
+        yield "backoff", _text(f"up to {first} s, {factor} times as long each time, at most {most} s")
+    for number, rule in enumerate(job.retry.get("rules") or (), start=1):
+        kinds = {"exit code": rule.get("exit_codes"), "": rule.get("reasons")}
+        causes = [f"{kind} {cause}".strip() for kind, names in kinds.items() for cause in names or ()]
+        yield f"rule {number}", _text(f"{rule.get('action')} on {', '.join(causes)}")
+    yield "machine", _text(job.provisioning)
 
 
 def follow(client: Client, job_id: str, console: Console) -> Job:

@@ -7,12 +7,23 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shared.errors import InvalidArgument
-from shared.model import Attempt, Job, JobSpec, Transition
+from shared.model import (
+    Attempt,
+    Backoff,
+    FailureReason,
+    Job,
+    JobSpec,
+    Provisioning,
+    RetryAction,
+    RetryPolicy,
+    RetryRule,
+    Transition,
+)
 
 MAX_BODY_BYTES = 256 * 1024
 MAX_PAGE_SIZE = 100
@@ -54,23 +65,98 @@ _SENTENCES = {
     "list_type": "must be a list",
     "string_type": "must be a string",
     "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+    "literal_error": "must be {expected}",
     "string_too_short": "must have at least {min_length} character",
     "string_too_long": "must have at most {max_length} characters",
+    "too_short": "must have at least {min_length} entry",
     "too_long": "must have at most {max_length} entries",
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
     "value_error": "{error}",
 }
 
+# The fields of the first release, whose digests hold them all.
+_ALWAYS_DIGESTED = {"image_uri", "commands", "name", "env", "max_retries", "timeout_seconds"}
+
 # An answer must not grow with what is wrong in the request.
 _MOST_PROBLEMS = 20
 _LONGEST_NAME = 100
 
 
-class SubmitRequest(BaseModel):
-    """The body of POST /v1/jobs."""
+# The reasons that a rule may name: the others are never tried again, whatever a rule says.
+RetryReason = Literal[
+    "user_exit", "timeout", "spot_preemption", "vm_lost", "vanished", "queue_timeout", "unknown"
+]
+_Seconds = Annotated[int, Field(ge=0, le=86_400)]
+
+
+class _Shape(BaseModel):
+    """Types are strict: true is no number. Unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class BackoffRequest(_Shape):
+    """How long retries wait: each a random share of a delay that grows up to a limit."""
+
+    first_delay_seconds: _Seconds = 10
+    factor: Annotated[float, Field(ge=1, le=10, allow_inf_nan=False)] = 2
+    max_delay_seconds: _Seconds = 600
+
+    @model_validator(mode="after")
+    def _grows(self) -> Self:
+        if self.max_delay_seconds < self.first_delay_seconds:
+            raise ValueError(
+                f"max_delay_seconds ({self.max_delay_seconds}) must be at least "
+                f"first_delay_seconds ({self.first_delay_seconds})"
+            )
+        return self
+
+
+class RetryRuleRequest(_Shape):
+    """What follows a failure of these kinds: either exit codes, or reasons."""
+
+    exit_codes: (
+        Annotated[list[Annotated[int, Field(ge=1, le=65_535)]], Field(min_length=1, max_length=100)] | None
+    ) = None
+    reasons: Annotated[list[RetryReason], Field(min_length=1, max_length=100)] | None = None
+    action: Literal["retry", "fail"]
+
+    @model_validator(mode="after")
+    def _names_one_kind(self) -> Self:
+        if (self.exit_codes is None) == (self.reasons is None):
+            raise ValueError("must name exit_codes or reasons, one of the two")
+        return self
+
+    def rule(self) -> RetryRule:
+        """The rule as it is stored."""
+        return RetryRule(
+            exit_codes=tuple(self.exit_codes or ()),
+            reasons=tuple(FailureReason(reason) for reason in self.reasons or ()),
+            action=RetryAction(self.action),
+        )
+
+
+class RetryRequest(_Shape):
+    """When a failed attempt is tried again, apart from `max_retries`."""
+
+    backoff: BackoffRequest | None = None
+    rules: Annotated[list[RetryRuleRequest], Field(max_length=20)] = []
+    max_infrastructure_retries: Annotated[int, Field(ge=0, le=20)] = 5
+
+    def policy(self) -> RetryPolicy:
+        """The policy as it is stored."""
+        return RetryPolicy(
+            backoff=Backoff(**self.backoff.model_dump()) if self.backoff else None,
+            rules=tuple(rule.rule() for rule in self.rules),
+            max_infrastructure_retries=self.max_infrastructure_retries,
+        )
+
+
+class SubmitRequest(_Shape):
+    """The body of POST /v1/jobs."""
 
     image_uri: Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_image)]
     commands: Annotated[
@@ -84,6 +170,8 @@ class SubmitRequest(BaseModel):
     ] = {}
     max_retries: Annotated[int, Field(ge=0, le=10)] = 3
     timeout_seconds: Annotated[int, Field(ge=1, le=1_209_600)] = 3600
+    retry: RetryRequest = RetryRequest()
+    provisioning: Literal["standard", "spot", "spot_then_standard"] = "standard"
 
     @classmethod
     def parse(cls, body: bytes) -> SubmitRequest:
@@ -104,11 +192,22 @@ class SubmitRequest(BaseModel):
 
     def spec(self) -> JobSpec:
         """What is stored beside image, command and retries."""
-        return JobSpec(name=self.name, env=self.env, timeout_seconds=self.timeout_seconds)
+        return JobSpec(
+            name=self.name,
+            env=self.env,
+            timeout_seconds=self.timeout_seconds,
+            retry=self.retry.policy(),
+            provisioning=Provisioning(self.provisioning),
+        )
 
     def digest(self) -> str:
-        """Equal for requests that ask for the same, however their JSON is written; SHA-256 in hex."""
-        canonical = json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":"))
+        """Equal for requests that ask for the same, however their JSON is written; SHA-256 in hex.
+
+        Equal across releases too: digests are stored, and a field that came later counts only where it
+        differs from its default. So no default may ever change.
+        """
+        asked = self.model_dump(include=_ALWAYS_DIGESTED) | self.model_dump(exclude_defaults=True)
+        canonical = json.dumps(asked, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
@@ -139,6 +238,8 @@ def job_json(job: Job, attempts: list[Attempt] | None = None) -> dict[str, Any]:
         "commands": list(job.commands),
         "env": dict(job.spec.env),
         "timeout_seconds": job.spec.timeout_seconds,
+        "retry": job.spec.retry.to_json(),
+        "provisioning": job.spec.provisioning,
         "created_at": _time(job.created_at),
         "updated_at": _time(job.updated_at),
         "scheduled_at": _time(job.scheduled_at),
@@ -146,6 +247,7 @@ def job_json(job: Job, attempts: list[Attempt] | None = None) -> dict[str, Any]:
         "completed_at": _time(job.completed_at),
         "retry_count": job.retry_count,
         "max_retries": job.max_retries,
+        "infra_retry_count": job.infra_retry_count,
         "attempt": job.attempt,
         "error_message": job.error_message,
         "gcp_batch_job_name": job.gcp_batch_job_name,

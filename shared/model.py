@@ -106,7 +106,7 @@ class Backoff:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryRule:
-    """What follows a failure with one of these exit codes or, where there are none, for one of these reasons."""
+    """What follows a failure with one of these exit codes, or for one of these reasons; it names one kind."""
 
     exit_codes: tuple[int, ...] = ()
     reasons: tuple[FailureReason, ...] = ()

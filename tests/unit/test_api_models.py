@@ -10,9 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.api import SubmitRequest
+from shared.api import SubmitRequest, job_json
 from shared.errors import InvalidArgument
-from shared.model import JobSpec
+from shared.model import (
+    Backoff,
+    FailureReason,
+    Job,
+    JobSpec,
+    Provisioning,
+    RetryAction,
+    RetryPolicy,
+    RetryRule,
+)
 
 LEAST = {"image_uri": "busybox"}
 FULL: dict[str, Any] = {
@@ -22,9 +31,39 @@ FULL: dict[str, Any] = {
     "env": {"_A1": "é\n", "PATH": ""},
     "max_retries": 0,
     "timeout_seconds": 60,
+    "retry": {
+        "backoff": {"first_delay_seconds": 0, "factor": 1.5, "max_delay_seconds": 60},
+        "rules": [
+            {"exit_codes": [1, 2], "reasons": None, "action": "fail"},
+            {"exit_codes": None, "reasons": ["timeout"], "action": "retry"},
+        ],
+        "max_infrastructure_retries": 0,
+    },
+    "provisioning": "spot_then_standard",
 }
 
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
+reasons = st.sampled_from([reason.value for reason in FailureReason if reason.retryable])
+action = st.sampled_from(["retry", "fail"])
+rules = st.fixed_dictionaries(
+    {"exit_codes": st.lists(st.integers(1, 65_535), min_size=1, max_size=3), "action": action}
+) | st.fixed_dictionaries({"reasons": st.lists(reasons, min_size=1, max_size=3), "action": action})
+retries = st.fixed_dictionaries(
+    {},
+    optional={
+        "backoff": st.none()
+        | st.fixed_dictionaries(
+            {},
+            optional={
+                "first_delay_seconds": st.integers(0, 600),
+                "factor": st.integers(1, 10) | st.floats(1, 10),
+                "max_delay_seconds": st.integers(600, 86_400),
+            },
+        ),
+        "rules": st.lists(rules, max_size=3),
+        "max_infrastructure_retries": st.integers(0, 20),
+    },
+)
 requests = st.fixed_dictionaries(
     {"image_uri": st.from_regex(r"[a-z0-9./:@-]{1,30}", fullmatch=True)},
     optional={
@@ -35,6 +74,8 @@ requests = st.fixed_dictionaries(
         ),
         "max_retries": st.integers(0, 10),
         "timeout_seconds": st.integers(1, 1_209_600),
+        "retry": retries,
+        "provisioning": st.sampled_from(["standard", "spot", "spot_then_standard"]),
     },
 )
 
@@ -59,13 +100,27 @@ def field(body: bytes | dict[str, Any]) -> str:
 def test_a_request_is_kept_as_it_was_sent() -> None:
     request = parse(FULL)
     assert request.model_dump() == FULL
-    assert request.spec() == JobSpec(name="nightly", env=FULL["env"], timeout_seconds=60)
+    assert request.spec() == JobSpec(
+        name="nightly",
+        env=FULL["env"],
+        timeout_seconds=60,
+        retry=RetryPolicy(
+            backoff=Backoff(first_delay_seconds=0, factor=1.5, max_delay_seconds=60),
+            rules=(
+                RetryRule(exit_codes=(1, 2), action=RetryAction.FAIL),
+                RetryRule(reasons=(FailureReason.TIMEOUT,), action=RetryAction.RETRY),
+            ),
+            max_infrastructure_retries=0,
+        ),
+        provisioning=Provisioning.SPOT_THEN_STANDARD,
+    )
 
 
 def test_everything_but_the_image_has_a_default() -> None:
     request = parse(LEAST)
     assert (request.commands, request.name, request.env) == ([], None, {})
     assert (request.max_retries, request.timeout_seconds) == (3, 3600)
+    assert request.spec() == JobSpec()
 
 
 @pytest.mark.parametrize(
@@ -94,6 +149,145 @@ def test_everything_but_the_image_has_a_default() -> None:
 def test_every_limit_at_its_edge(edge: dict[str, Any], beyond: dict[str, Any], named: str) -> None:
     parse({**LEAST, **edge})
     assert field({**LEAST, **beyond}) == named
+
+
+def rule(**fields: object) -> dict[str, Any]:
+    return {"rules": [{"action": "fail", **fields}]}
+
+
+def backoff(**fields: object) -> dict[str, Any]:
+    return {"backoff": fields}
+
+
+@pytest.mark.parametrize(
+    ("edge", "beyond", "named"),
+    [
+        (rule(exit_codes=[1]), rule(exit_codes=[0]), "rules[0].exit_codes[0]"),
+        (rule(exit_codes=[1, 65_535]), rule(exit_codes=[1, 65_536]), "rules[0].exit_codes[1]"),
+        (rule(exit_codes=[50_001]), rule(exit_codes=[]), "rules[0].exit_codes"),
+        (rule(exit_codes=[1] * 100), rule(exit_codes=[1] * 101), "rules[0].exit_codes"),
+        (rule(reasons=["unknown"]), rule(reasons=[]), "rules[0].reasons"),
+        (rule(reasons=["timeout"] * 100), rule(reasons=["timeout"] * 101), "rules[0].reasons"),
+        (
+            {"rules": rule(exit_codes=[1])["rules"] * 20},
+            {"rules": rule(exit_codes=[1])["rules"] * 21},
+            "rules",
+        ),
+        (rule(exit_codes=[1], reasons=None), rule(exit_codes=[1], reasons=["timeout"]), "rules[0]"),
+        (rule(exit_codes=None, reasons=["timeout"]), rule(), "rules[0]"),
+        ({"max_infrastructure_retries": 0}, {"max_infrastructure_retries": -1}, "max_infrastructure_retries"),
+        (
+            {"max_infrastructure_retries": 20},
+            {"max_infrastructure_retries": 21},
+            "max_infrastructure_retries",
+        ),
+        (backoff(first_delay_seconds=0), backoff(first_delay_seconds=-1), "backoff.first_delay_seconds"),
+        (
+            backoff(first_delay_seconds=86_400, max_delay_seconds=86_400),
+            backoff(first_delay_seconds=86_401, max_delay_seconds=86_400),
+            "backoff.first_delay_seconds",
+        ),
+        (backoff(max_delay_seconds=86_400), backoff(max_delay_seconds=86_401), "backoff.max_delay_seconds"),
+        (backoff(first_delay_seconds=600), backoff(first_delay_seconds=601), "backoff"),
+        (backoff(first_delay_seconds=7, max_delay_seconds=7), backoff(max_delay_seconds=9), "backoff"),
+        (backoff(factor=1), backoff(factor=0.999), "backoff.factor"),
+        (backoff(factor=10), backoff(factor=10.001), "backoff.factor"),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_every_limit_of_the_retry_policy_at_its_edge(
+    edge: dict[str, Any], beyond: dict[str, Any], named: str
+) -> None:
+    parse({**LEAST, "retry": edge})
+    assert field({**LEAST, "retry": beyond}) == f"retry.{named}"
+
+
+@pytest.mark.parametrize(
+    ("policy", "named"),
+    [
+        (None, ""),
+        ([], ""),
+        ("never", ""),
+        ({"max_retries": 3}, ".max_retries"),
+        ({"rules": None}, ".rules"),
+        ({"rules": {}}, ".rules"),
+        ({"rules": [None]}, ".rules[0]"),
+        ({"rules": [{"exit_codes": [1]}]}, ".rules[0].action"),
+        (rule(exit_codes=[1], action="stop"), ".rules[0].action"),
+        (rule(exit_codes=[1], action=None), ".rules[0].action"),
+        (rule(exit_codes=[1], attempts=3), ".rules[0].attempts"),
+        (rule(exit_codes=1), ".rules[0].exit_codes"),
+        (rule(exit_codes=["1"]), ".rules[0].exit_codes[0]"),
+        (rule(exit_codes=[True]), ".rules[0].exit_codes[0]"),
+        (rule(exit_codes=[1.0]), ".rules[0].exit_codes[0]"),
+        (rule(reasons="timeout"), ".rules[0].reasons"),
+        (rule(reasons=["TIMEOUT"]), ".rules[0].reasons[0]"),
+        (rule(reasons=["timeout", 3]), ".rules[0].reasons[1]"),
+        (rule(reasons=["timeout", "rejected"]), ".rules[0].reasons[1]"),
+        (rule(reasons=["name_taken"]), ".rules[0].reasons[0]"),
+        (rule(reasons=["platform_fault"]), ".rules[0].reasons[0]"),
+        ({"backoff": []}, ".backoff"),
+        (backoff(factor="2"), ".backoff.factor"),
+        (backoff(factor=True), ".backoff.factor"),
+        (backoff(factor=None), ".backoff.factor"),
+        (backoff(factor=10**400), ".backoff.factor"),
+        (backoff(first_delay_seconds=0.5), ".backoff.first_delay_seconds"),
+        (backoff(jitter="none"), ".backoff.jitter"),
+        ({"max_infrastructure_retries": None}, ".max_infrastructure_retries"),
+        ({"max_infrastructure_retries": True}, ".max_infrastructure_retries"),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_what_is_wrong_in_a_retry_policy_is_named(policy: object, named: str) -> None:
+    assert field({**LEAST, "retry": policy}) == f"retry{named}"
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e400"])
+def test_a_factor_is_finite(number: str) -> None:
+    body = f'{{"image_uri": "x", "retry": {{"backoff": {{"factor": {number}}}}}}}'
+    assert field(body.encode()) == "retry.backoff.factor"
+
+
+@pytest.mark.parametrize("value", ["SPOT", "preemptible", "", None, True, ["spot"]])
+def test_provisioning_is_one_of_three(value: object) -> None:
+    assert field({**LEAST, "provisioning": value}) == "provisioning"
+
+
+def test_a_refused_policy_says_what_is_allowed() -> None:
+    refused = refusal({**LEAST, "retry": rule(reasons=["rejected"]), "provisioning": "cheap"})
+    assert [problem["reason"] for problem in refused.details] == [
+        "must be 'user_exit', 'timeout', 'spot_preemption', 'vm_lost', 'vanished', "
+        "'queue_timeout' or 'unknown'",
+        "must be 'standard', 'spot' or 'spot_then_standard'",
+    ]
+    assert refusal({**LEAST, "retry": backoff(first_delay_seconds=900)}).message == (
+        "retry.backoff: max_delay_seconds (600) must be at least first_delay_seconds (900)"
+    )
+
+
+def test_a_rule_may_name_every_reason_that_can_be_tried_again() -> None:
+    allowed = [reason.value for reason in FailureReason if reason.retryable]
+    request = parse({**LEAST, "retry": rule(reasons=allowed)})
+    assert request.spec().retry.rules[0].reasons == tuple(FailureReason(reason) for reason in allowed)
+
+
+@given(requests)
+def test_what_is_asked_for_is_stored_and_shown(fields: dict[str, Any]) -> None:
+    spec = parse(fields).spec()
+    stored = json.loads(json.dumps(spec.to_json()))
+    assert JobSpec.from_json(stored) == spec
+    shown = job_json(Job(tenant_id="t", job_id="j", image_uri="i", spec=spec, infra_retry_count=2))
+    assert shown["infra_retry_count"] == 2
+    assert shown["provisioning"] == fields.get("provisioning", "standard")
+    asked, policy = fields.get("retry", {}), shown["retry"]
+    assert policy["rules"] == asked.get("rules", [])
+    assert policy["max_infrastructure_retries"] == asked.get("max_infrastructure_retries", 5)
+    defaults = {"first_delay_seconds": 10, "factor": 2, "max_delay_seconds": 600}
+    given = asked.get("backoff")
+    assert policy["backoff"] == (None if given is None else defaults | given)
+    # What is shown can be asked for again.
+    again = {**LEAST, "retry": policy, "provisioning": shown["provisioning"]}
+    assert parse(again).spec().retry == spec.retry
 
 
 @pytest.mark.parametrize("value", [True, False, 3.0, 3.5, "3", None, [3], {}, 10**30])
@@ -237,6 +431,44 @@ def test_any_change_changes_the_digest(fields: dict[str, Any], data: st.DataObje
     name = data.draw(st.sampled_from(list(request.model_dump())))
     changed = parse({**request.model_dump(), name: FULL[name]})
     assert (changed.digest() == request.digest()) == (changed == request)
+
+
+@pytest.mark.parametrize(
+    ("fields", "stored"),
+    [
+        (LEAST, "03426840299c788c3b157260639b429d72d45b92bf970427fe72e5e21b894762"),
+        (
+            {
+                "image_uri": "europe-docker.pkg.dev/p/r/i@sha256:00",
+                "commands": ["sh", "-c", "é"],
+                "env": {"A": "b"},
+                "max_retries": 0,
+            },
+            "3d18301dc004207e2a7b5a89c06d2718cac0725554f3d9f74d0786cce9dacc14",
+        ),
+    ],
+)
+def test_a_replay_across_releases_finds_its_job(fields: dict[str, Any], stored: str) -> None:
+    """Digests that the first release stored, and a field of later releases at its default."""
+    assert parse(fields).digest() == stored
+    defaults: list[dict[str, Any]] = [
+        {"retry": {}},
+        {"retry": {"rules": [], "backoff": None, "max_infrastructure_retries": 5}},
+        {"provisioning": "standard"},
+    ]
+    for later in defaults:
+        assert parse({**fields, **later}).digest() == stored
+
+
+def test_a_field_that_came_later_counts_where_it_is_used() -> None:
+    class Later(SubmitRequest):
+        priority: int = 3
+
+    body = json.dumps(FULL).encode()
+    digests = {SubmitRequest.parse(body).digest(), Later.parse(body).digest()}
+    assert len(digests) == 1
+    assert Later.parse(json.dumps({**FULL, "priority": 4}).encode()).digest() not in digests
+    assert parse({**LEAST, "retry": {"backoff": {}}}).digest() != parse(LEAST).digest()
 
 
 def test_the_order_of_commands_is_part_of_the_request() -> None:
