@@ -89,6 +89,14 @@ CREATE TABLE JobAttempts (
 ) PRIMARY KEY (TenantId, JobId, Attempt),
   INTERLEAVE IN PARENT Jobs ON DELETE CASCADE;
 
+-- What an operator has switched off. A switch that has no row is on.
+CREATE TABLE Switches (
+  Name   STRING(50) NOT NULL,
+  Paused BOOL NOT NULL,
+  Reason STRING(MAX),
+  SetAt  TIMESTAMP NOT NULL OPTIONS (allow_commit_timestamp = true),
+) PRIMARY KEY (Name);
+
 CREATE TABLE SchemaMigrations (
   Version   INT64 NOT NULL,
   Name      STRING(255) NOT NULL,
