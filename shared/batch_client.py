@@ -9,12 +9,22 @@ from google.api_core import exceptions
 from google.cloud import batch_v1
 from google.cloud.batch_v1.services.batch_service.transports import BatchServiceGrpcTransport
 
-from shared.batch import BatchRecord, TaskRecord, job_record, request_id, task_record
+from shared.batch import (
+    DEPLOYMENT,
+    BatchPage,
+    BatchRecord,
+    BatchState,
+    TaskRecord,
+    job_record,
+    request_id,
+    task_record,
+)
 from shared.errors import Unavailable
 
 # Seconds. Without the client's own retries, which would go on for a minute: messages are the retries here.
 _READ_TIMEOUT = 10.0
 _MOST_TASKS = 100
+_PAGE = 500
 
 
 class NameTaken(Exception):
@@ -103,6 +113,35 @@ class BatchClient:
             return []
         except exceptions.GoogleAPICallError as error:
             raise Unavailable(f"Batch did not answer: {error.message}") from error
+
+    def list_jobs(
+        self, parent: str, *, deployment: str, state: BatchState | None = None, page_token: str = ""
+    ) -> BatchPage:
+        """A page of the Batch jobs with this deployment's label, the youngest first.
+
+        Args:
+            parent: `projects/{project}/locations/{region}`; `-` stands for every region.
+            deployment: the value of the label.
+            state: only jobs in this state.
+            page_token: empty for the first page.
+
+        Raises:
+            Unavailable: Batch did not answer.
+        """
+        where = f'labels.{DEPLOYMENT}="{deployment}"' + (f' AND status.state="{state}"' if state else "")
+        request = batch_v1.ListJobsRequest(
+            parent=parent,
+            filter=where,
+            order_by="create_time desc",
+            page_size=_PAGE,
+            page_token=page_token,
+        )
+        try:
+            listed = self._client.list_jobs(request, retry=None, timeout=_READ_TIMEOUT)
+            page = next(iter(listed.pages))
+        except exceptions.GoogleAPICallError as error:
+            raise Unavailable(f"Batch did not answer: {error.message}") from error
+        return BatchPage([job_record(job) for job in page.jobs], page.next_page_token)
 
     def cancel(self, name: str) -> None:
         """Ask Batch to stop the job. One that has ended, is being cancelled or is gone is no error.

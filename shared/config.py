@@ -55,6 +55,11 @@ class Timing:
     create_deadline: timedelta = timedelta(seconds=30)
     settle_margin: timedelta = timedelta(minutes=10)
     pending_max_age: timedelta = timedelta(days=2)
+    queued_detail: timedelta = timedelta(minutes=5)
+    queued_max_age: timedelta = timedelta(days=1)  # Batch itself fails a job that it kept queued for two
+    pause_check: timedelta = timedelta(minutes=5)
+    sweep: timedelta = timedelta(hours=1)
+    orphan_age: timedelta = timedelta(hours=1)
 
     @property
     def settle(self) -> timedelta:

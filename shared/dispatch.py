@@ -15,25 +15,20 @@ from shared.batch_client import NameTaken, PlatformFault, SpecRefused
 from shared.config import Settings
 from shared.errors import Unavailable
 from shared.events import BatchRef, Failure, Rejected, Started
-from shared.follow import Batch, Follower
+from shared.follow import Batch, Follower, late_end
 from shared.lifecycle import Decision, NotFound
 from shared.messages import BatchNotification, JobMessage
 from shared.model import Actor, FailureReason, Job, JobStatus
 from shared.rows import Reads
+from shared.switches import Switches
 from shared.transitions import Transitions
 
 _logger = logging.getLogger(__name__)
 
 _WAITING_FOR_PLATFORM = "waiting: the platform cannot create Batch jobs at the moment; its operator was told"
 
-
-# States after which Batch sends nothing more, and the state of a job that each of them means.
+# States after which Batch sends nothing more.
 _ENDS = frozenset({BatchState.SUCCEEDED, BatchState.FAILED, BatchState.CANCELLED})
-_END_OF = {
-    JobStatus.COMPLETED: BatchState.SUCCEEDED,
-    JobStatus.FAILED: BatchState.FAILED,
-    JobStatus.CANCELLED: BatchState.CANCELLED,
-}
 
 
 class Dispatch:
@@ -44,6 +39,7 @@ class Dispatch:
         reads: committed rows.
         batch: GCP Batch.
         follower: what Batch's record means for a job.
+        switches: what operators have switched off.
         settings: the deployment's.
         now: the clock.
     """
@@ -55,6 +51,7 @@ class Dispatch:
         reads: Reads,
         batch: Batch,
         follower: Follower,
+        switches: Switches,
         settings: Settings,
         now: Callable[[], datetime],
     ) -> None:
@@ -62,6 +59,7 @@ class Dispatch:
         self._reads = reads
         self._batch = batch
         self._follower = follower
+        self._switches = switches
         self._settings = settings
         self._timing = settings.timing
         self._now = now
@@ -79,7 +77,10 @@ class Dispatch:
             if job.next_check_at is not None:
                 self._follower.settle(job)
         elif job.status is JobStatus.PENDING and job.attempt == message.attempt and self._follower.due(job):
-            self._start(job)
+            if self._switches.dispatch_paused():
+                self._transitions.touch_all([self._follower.paused(job)])
+            else:
+                self._start(job)
 
     def _start(self, job: Job) -> None:
         name = batch_name(job)
@@ -126,6 +127,9 @@ class Dispatch:
             Unavailable: try again later.
         """
         job = self._reads.job(notification.key)
+        if job is not None and notification.attempt < job.attempt:
+            self._note_late(job, notification)
+            return
         ignored = self._ignored(job, notification)
         if job is None or ignored is not None:
             _logger.info(
@@ -133,16 +137,32 @@ class Dispatch:
             )
             return
         if job.status.final:
-            known = job.batch_uid == notification.uid
-            if known and notification.state in _ENDS and notification.state != _END_OF.get(job.status):
-                late = f"{notification.state} came after {job.status}"
+            late = late_end(job, notification.state) if notification.state in _ENDS else None
+            if job.batch_uid is not None and late is not None:
                 self._transitions.touch(job, next_check_at=job.next_check_at, last_ignored=late)
+            elif job.batch_uid is None and job.next_check_at is not None:
+                # Perhaps the Batch job that was still to be feared.
+                self._follower.settle(job)
         elif notification.state == BatchState.RUNNING and job.batch_uid is not None:
             batch = BatchRef(batch_name(job), notification.uid)
             started = Started(attempt=notification.attempt, batch=batch, confirmed=False)
             self._transitions.apply(job.key, started, Actor.BATCH, known=job)
         elif notification.state in _ENDS or notification.state == BatchState.RUNNING:
             self._confirm(job, notification)
+
+    def _note_late(self, job: Job, notification: BatchNotification) -> None:
+        """An attempt that failed, and was retried, is said to have ended otherwise."""
+        if notification.state not in _ENDS or notification.state == BatchState.FAILED:
+            return
+        attempt = self._reads.attempt(job.key, notification.attempt)
+        if attempt is None or attempt.batch_uid != notification.uid:
+            return
+        late = f"{notification.state} came after {JobStatus.FAILED} ({attempt.reason})"
+        stopped_by_us = (
+            attempt.reason == FailureReason.QUEUE_TIMEOUT and notification.state == BatchState.CANCELLED
+        )
+        if attempt.last_ignored != late and not stopped_by_us:
+            self._transitions.note_ignored(job.key, attempt.attempt, uid=notification.uid, text=late)
 
     def _ignored(self, job: Job | None, notification: BatchNotification) -> str | None:
         if job is None:

@@ -3,21 +3,39 @@
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from google.cloud import batch_v1
 
-from shared.batch import BatchRecord, BatchState, TaskRecord, batch_name, classify, our_labels
+from shared.batch import BatchPage, BatchRecord, BatchState, TaskRecord, batch_name, classify, our_labels
 from shared.config import Settings
 from shared.events import AttemptFailed, BatchRef, Cancelled, Event, Failure, Scheduled, Started, Succeeded
 from shared.lifecycle import Decision, NotFound, Stale
 from shared.messages import JobMessage
 from shared.model import Actor, FailureReason, Job, JobStatus
-from shared.transitions import Transitions
+from shared.rows import Reads
+from shared.transitions import Touch, Transitions
 
 _logger = logging.getLogger(__name__)
+
+_WAITING_FOR_CAPACITY = "waiting for capacity in Batch"
+_PREPARING = "Batch has found capacity and prepares the machine"
+_PAUSED = "waiting: dispatch is paused by the operator"
+
+_STOPPING = frozenset({BatchState.CANCELLATION_IN_PROGRESS, BatchState.DELETION_IN_PROGRESS})
+
+# The end in Batch that each final state of a job stands for.
+_END_OF = {
+    JobStatus.COMPLETED: BatchState.SUCCEEDED,
+    JobStatus.FAILED: BatchState.FAILED,
+    JobStatus.CANCELLED: BatchState.CANCELLED,
+}
+
+# How much longer than planned a check may wait: rows that fell due together must not stay together.
+_SPREAD = 0.1
 
 
 class Batch(Protocol):
@@ -27,6 +45,9 @@ class Batch(Protocol):
     def get(self, name: str) -> BatchRecord | None: ...  # noqa: D102
     def tasks(self, name: str) -> list[TaskRecord]: ...  # noqa: D102
     def cancel(self, name: str) -> None: ...  # noqa: D102
+    def list_jobs(  # noqa: D102
+        self, parent: str, *, deployment: str, state: BatchState | None = None, page_token: str = ""
+    ) -> BatchPage: ...
 
 
 class Follower:
@@ -34,27 +55,33 @@ class Follower:
 
     Args:
         transitions: the one writer of jobs.
+        reads: committed rows.
         batch: GCP Batch.
         publish: sends a message to topic `jobs`; a message that it loses is sent again by reconciliation.
         settings: the deployment's.
         now: the clock.
+        jitter: a number in [0, 1), which spreads check times.
     """
 
     def __init__(
         self,
         *,
         transitions: Transitions,
+        reads: Reads,
         batch: Batch,
         publish: Callable[[JobMessage], object],
         settings: Settings,
         now: Callable[[], datetime],
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         self._transitions = transitions
+        self._reads = reads
         self._batch = batch
         self._publish = publish
         self._settings = settings
         self._timing = settings.timing
         self._now = now
+        self._jitter = jitter
 
     def follow(self, job: Job, record: BatchRecord | None, actor: Actor) -> Decision | None:
         """Feed Batch's record of the current attempt to the job, and publish the retry that follows at once.
@@ -93,18 +120,43 @@ class Follower:
             return
         name = batch_name(job)
         record = self._batch.get(name)
-        if record is None:
-            # A job that Batch never showed may still appear: CreateJob can land after its caller gave up.
-            settled = job.gcp_batch_job_name is not None or self.age(job) > self._timing.settle
-            later = None if settled else self._now() + self.spacing(job)
-            self._transitions.touch(job, next_check_at=later)
-        elif record.state.final or self._anothers(job, record):
-            late = None if record.state is BatchState.CANCELLED else f"{record.state} came after {job.status}"
-            self._transitions.touch(job, next_check_at=None, last_ignored=late)
+        if record is None or self._anothers(job, record):
+            # A Batch job of ours may still appear: CreateJob can land after its caller gave up.
+            settled = self.age(job) > self._timing.settle
+            self._transitions.touch(job, next_check_at=None if settled else self._now() + self.spacing(job))
+        elif record.state.final:
+            self._transitions.touch(job, next_check_at=None, last_ignored=late_end(job, record.state))
         else:
-            if record.state not in {BatchState.CANCELLATION_IN_PROGRESS, BatchState.DELETION_IN_PROGRESS}:
+            if record.state not in _STOPPING:
                 self._batch.cancel(name)
             self._transitions.touch(job, next_check_at=self._now() + self._timing.unconfirmed_check)
+
+    def waiting(self, job: Job, record: BatchRecord | None) -> Touch:
+        """When to look again at a job that has not moved, and what its owner is told meanwhile."""
+        state = record.state if record else None
+        later, detail = self.spacing(job), None
+        if state is BatchState.QUEUED and record is not None:
+            queued = self._queued(job, record)
+            if queued >= self._timing.queued_detail:
+                detail = _WAITING_FOR_CAPACITY
+            for mark in (self._timing.queued_detail, self._timing.queued_max_age):
+                if queued < mark:
+                    later = min(later, mark - queued)
+        elif state is BatchState.SCHEDULED and job.status_detail is not None:
+            detail = _PREPARING
+        if state in _STOPPING or (record is not None and self._queued_too_long(job, record)):
+            later = self._timing.unconfirmed_check
+        return Touch(job=job, next_check_at=self._now() + later, status_detail=detail)
+
+    def paused(self, job: Job) -> Touch:
+        """What is set on a PENDING job while dispatch is paused.
+
+        It is not dispatched before its next look, so that jobs start one after the other when dispatch is
+        resumed, and the time that it was paused does not count towards the age at which a job is given up.
+        """
+        shortest, longest = self._timing.pending_check, self._timing.pause_check
+        at = self._now() + shortest + max(longest - shortest, timedelta()) * self._jitter()
+        return Touch(job=job, next_check_at=at, not_before=at, status_detail=_PAUSED)
 
     def _anothers(self, job: Job, record: BatchRecord) -> bool:
         """Whether the Batch job is none of ours. One that was adopted is known by its name alone."""
@@ -130,17 +182,15 @@ class Follower:
             shortest, longest = self._timing.pending_check, self._timing.pending_check_limit
         else:
             shortest, longest = self._timing.live_check, self._timing.live_check_limit
-        return min(max(self.age(job), shortest), longest)
+        return min(max(self.age(job), shortest), longest) * (1 + _SPREAD * self._jitter())
 
     def _event(self, job: Job, record: BatchRecord | None) -> Event | None:
         attempt = job.attempt
         if record is None or (job.batch_uid is not None and record.ref.uid != job.batch_uid):
-            return AttemptFailed(
-                attempt=attempt,
-                batch=BatchRef(batch_name(job), job.batch_uid or ""),
-                failure=Failure(FailureReason.VANISHED, "the Batch job is gone"),
-                ran=job.status is JobStatus.RUNNING,
-            )
+            return self._vanished(job, record)
+        if self._queued_too_long(job, record):
+            self._give_up(job, record)
+            return None
         match record.state:
             case BatchState.STATE_UNSPECIFIED | BatchState.QUEUED | BatchState.SCHEDULED:
                 return Scheduled(attempt=attempt, batch=record.ref)
@@ -156,6 +206,15 @@ class Follower:
             case BatchState.FAILED:
                 return self._failed(job, record)
             case BatchState.CANCELLED:
+                if given_up := self._given_up(job):
+                    return AttemptFailed(
+                        attempt=attempt,
+                        batch=record.ref,
+                        failure=given_up,
+                        ran=bool(record.run_duration) or job.status is JobStatus.RUNNING,
+                        started_at=record.started_at,
+                        finished_at=record.last_event_at,
+                    )
                 return Cancelled(
                     attempt=attempt,
                     batch=record.ref,
@@ -165,6 +224,43 @@ class Follower:
                 )
             case BatchState.CANCELLATION_IN_PROGRESS | BatchState.DELETION_IN_PROGRESS:
                 return None
+
+    def _vanished(self, job: Job, record: BatchRecord | None) -> AttemptFailed:
+        """The Batch job is gone. What may be there by its name all the same, unseen or late, is stopped."""
+        if record is None or (self.ours(job, record) and not record.state.final):
+            self._batch.cancel(batch_name(job))
+        return AttemptFailed(
+            attempt=job.attempt,
+            batch=BatchRef(batch_name(job), job.batch_uid or ""),
+            failure=self._given_up(job) or Failure(FailureReason.VANISHED, "the Batch job is gone"),
+            ran=job.status is JobStatus.RUNNING,
+        )
+
+    def _queued(self, job: Job, record: BatchRecord) -> timedelta:
+        """How long Batch has kept the job queued."""
+        since = record.created_at or job.scheduled_at or self._now()
+        return max(self._now() - since, timedelta())
+
+    def _queued_too_long(self, job: Job, record: BatchRecord) -> bool:
+        queued = job.status is JobStatus.SCHEDULED and record.state is BatchState.QUEUED
+        return queued and self._queued(job, record) >= self._timing.queued_max_age
+
+    def _give_up(self, job: Job, record: BatchRecord) -> None:
+        """Stop an attempt for which Batch finds no machine.
+
+        First the attempt says why, for whoever sees its Batch job cancelled. A job that began to run before
+        Batch could stop it goes on.
+        """
+        failure = Failure(FailureReason.QUEUE_TIMEOUT, "Batch found no machine for it in time")
+        soon = self._now() + self._timing.unconfirmed_check
+        if self._transitions.touch(job, next_check_at=soon, given_up=failure):
+            self._batch.cancel(record.ref.name)
+
+    def _given_up(self, job: Job) -> Failure | None:
+        attempt = self._reads.attempt(job.key, job.attempt)
+        if attempt is None or attempt.reason != FailureReason.QUEUE_TIMEOUT:
+            return None
+        return Failure(FailureReason.QUEUE_TIMEOUT, attempt.message or "")
 
     def _failed(self, job: Job, record: BatchRecord) -> AttemptFailed:
         tasks = self._batch.tasks(record.ref.name)
@@ -177,3 +273,8 @@ class Follower:
             started_at=failed.started_at if failed else None,
             finished_at=(failed.finished_at if failed else None) or record.last_event_at,
         )
+
+
+def late_end(job: Job, state: str) -> str | None:
+    """What is noted of an end in Batch that comes after the job's own; None where it is the same end."""
+    return None if state == _END_OF.get(job.status) else f"{state} came after {job.status}"

@@ -16,11 +16,14 @@ from typing import assert_never
 
 from shared.config import Timing
 from shared.events import AttemptFailed, Cancelled, Event, Rejected, Scheduled, Started, Submitted, Succeeded
-from shared.model import Job, JobStatus
+from shared.model import FailureReason, Job, JobStatus
 from shared.retry import Verdict, judge, next_attempt
 
 PENDING, SCHEDULED, RUNNING = JobStatus.PENDING, JobStatus.SCHEDULED, JobStatus.RUNNING
 COMPLETED, FAILED, CANCELLED = JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED
+
+# An attempt may end for these although Batch shows no record of it.
+_PERHAPS_UNSEEN = frozenset({FailureReason.VANISHED, FailureReason.QUEUE_TIMEOUT})
 
 
 class Refusal(Enum):
@@ -246,7 +249,8 @@ def _next_check(job: Job, event: Event, *, now: datetime, timing: Timing) -> dat
             return None
         case JobStatus.FAILED | JobStatus.CANCELLED:
             # Without Batch's own record of the end, a Batch job may run or may yet appear.
-            seen = isinstance(event, AttemptFailed) or (isinstance(event, Cancelled) and event.batch)
+            failed = isinstance(event, AttemptFailed) and event.failure.reason not in _PERHAPS_UNSEEN
+            seen = failed or (isinstance(event, Cancelled) and event.batch)
             return None if seen else now + timing.unconfirmed_check
         case _:
             assert_never(job.status)

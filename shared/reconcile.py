@@ -3,22 +3,57 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from datetime import datetime
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 from shared.batch import batch_name
-from shared.config import Timing
+from shared.config import Settings
+from shared.errors import Unavailable
 from shared.follow import Batch, Follower
 from shared.lifecycle import Applied
+from shared.listing import Listings
 from shared.messages import JobMessage, Tick
 from shared.model import Actor, Job, JobKey, JobStatus
-from shared.rows import Reads
-from shared.transitions import Transitions
+from shared.orphans import Orphans
+from shared.rows import CHECK_SHARDS, Reads
+from shared.switches import Switches
+from shared.transitions import Touch, Transitions
 
 _logger = logging.getLogger(__name__)
 
-# Bounds one tick's work, so that it ends well before the function's timeout.
-_MOST_PER_TICK = 200
+_PAGE = 1000
+_CHUNK = 100  # rows held in memory: one may have 256 KiB
+
+# What one tick does at most. Beyond it, rows wait for the next.
+_MOST_CHECKS = 1000
+_MOST_PUBLISHED = 200
+
+# Failures in a row after which Batch, or Pub/Sub, is not asked again in this tick: each may cost a timeout.
+_MOST_FAILURES = 3
+
+# How much of the function's time is kept for the check that is under way when the tick's own time is over:
+# the slowest asks Batch twice and commits (10 s each at most), and then the chunk's touches are written.
+_ROOM = timedelta(seconds=45)
+
+_IN_BATCH = frozenset({JobStatus.SCHEDULED, JobStatus.RUNNING})
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(slots=True)
+class _Round:
+    """What one tick has done so far."""
+
+    end: datetime
+    listings: Listings
+    looked: int = 0
+    checks: int = 0
+    batch_failures: int = 0
+    published: int = 0
+    publish_failures: int = 0
+    over_cap: int = 0
+    seen: set[JobKey] = field(default_factory=set)
 
 
 class Reconciliation:
@@ -29,9 +64,12 @@ class Reconciliation:
         reads: committed rows.
         batch: GCP Batch.
         follower: what Batch's record means for a job.
-        publish: sends a message to topic `jobs`; may fail silently.
-        timing: how long to wait for what.
+        orphans: stops Batch jobs that no job wants.
+        switches: what operators have switched off.
+        publish: sends a message to topic `jobs`; True if it is in the topic for sure.
+        settings: the deployment's.
         now: the clock.
+        jitter: a number in [0, 1), which spreads check times.
     """
 
     def __init__(
@@ -41,61 +79,130 @@ class Reconciliation:
         reads: Reads,
         batch: Batch,
         follower: Follower,
-        publish: Callable[[JobMessage], object],
-        timing: Timing,
+        orphans: Orphans,
+        switches: Switches,
+        publish: Callable[[JobMessage], bool],
+        settings: Settings,
         now: Callable[[], datetime],
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         self._transitions = transitions
         self._reads = reads
         self._batch = batch
         self._follower = follower
+        self._orphans = orphans
+        self._switches = switches
         self._publish = publish
-        self._timing = timing
+        self._settings = settings
+        self._timing = settings.timing
         self._now = now
+        self._jitter = jitter
 
     def reconcile(self, tick: Tick) -> int:
         """Look at the jobs that are due. A tick older than its interval is dropped: the next one is near.
 
+        The longest due come first, from every shard alike. PENDING rows that this tick may not publish any
+        more are laid out over the next ticks, so that they never stand before live rows.
+
         Returns:
-            How many jobs were looked at.
+            How many rows were looked at.
         """
-        if self._now() - tick.published_at > self._timing.tick:
+        start = self._now()
+        if start - tick.published_at > self._timing.tick:
             return 0
-        # A Batch that answers slowly must not keep this tick past the function's timeout.
-        end = self._now() + self._timing.function_timeout / 2
-        looked = 0
-        for key in self._reads.due(self._now(), _MOST_PER_TICK):
-            try:
-                self.check(key)
-            except Exception:
-                # One row that can't be repaired, or read, must not stop the others, nor come first each time.
-                _logger.exception("check failed", extra={"job": key.job_id})
-                self._transitions.postpone(key, until=self._now() + self._timing.live_check)
-            looked += 1
-            if self._now() > end:
+        whole = max(self._timing.function_timeout - _ROOM, self._timing.function_timeout / 4)
+        sweep = self._crosses_sweep(tick)
+        done = _Round(
+            end=start + (whole / 2 if sweep else whole),
+            listings=Listings(self._batch, self._settings),
+        )
+        while keys := [key for key in self._reads.due(self._now(), _PAGE) if key not in done.seen]:
+            for first in range(0, len(keys), _CHUNK):
+                if not self._spent(done):
+                    self._look(keys[first : first + _CHUNK], done)
+            # So few that no shard can have more.
+            if len(keys) < _PAGE // CHECK_SHARDS or self._spent(done):
                 break
-        return looked
+        if sweep:
+            self._sweep(until=start + whole)
+        return done.looked
 
-    def check(self, key: JobKey) -> None:
-        """Do what is owed to one job, by what Batch says of it.
+    def _crosses_sweep(self, tick: Tick) -> bool:
+        """Whether this tick is the first of its hour. One that is lost is not made up for."""
+        at = tick.published_at - _EPOCH
+        return at // self._timing.sweep != (at - self._timing.tick) // self._timing.sweep
 
-        Raises:
-            Unavailable: try again later.
-        """
-        job = self._reads.job(key)
-        if job is None or job.next_check_at is None or job.next_check_at > self._now():
-            return
+    def _sweep(self, *, until: datetime) -> None:
+        try:
+            self._orphans.sweep(until=until)
+        except Exception:
+            _logger.exception("the sweep for orphans failed; the next one is in an hour")
+
+    def _spent(self, done: _Round) -> bool:
+        return done.checks >= _MOST_CHECKS or self._now() > done.end
+
+    def _look(self, keys: Sequence[JobKey], done: _Round) -> None:
+        jobs = self._reads.many(keys)
+        done.listings.expect([job for job in jobs.values() if job and job.status in _IN_BATCH])
+        touches = []
+        for key in keys:
+            if self._spent(done):
+                break
+            done.seen.add(key)
+            if key not in jobs:
+                continue
+            done.looked += 1
+            job = jobs[key]
+            if job is None:
+                self._transitions.postpone(key, until=self._now() + self._timing.live_check_limit)
+            elif job.next_check_at is not None and job.next_check_at <= self._now():
+                touch = self._check(job, done)
+                touches += [touch] if touch else []
+        if touches:
+            self._transitions.touch_all(touches)
+
+    def _check(self, job: Job, done: _Round) -> Touch | None:
+        """Do what is owed to one job. What is to be set on a job that did not move is returned."""
+        if job.status is JobStatus.PENDING:
+            return self._pending(job, done)
+        if done.batch_failures >= _MOST_FAILURES:
+            return self._later(job, self._timing.live_check)
+        done.checks += 1
+        try:
+            touch = self._follow(job, done)
+        except Exception as error:
+            # One row that can't be repaired must not stop the others, nor come first each time.
+            _logger.exception("check failed", extra={"job": job.job_id})
+            done.batch_failures += isinstance(error, Unavailable)
+            return Touch(job=job, next_check_at=self._now() + self._follower.spacing(job))
+        done.batch_failures = 0
+        return touch
+
+    def _follow(self, job: Job, done: _Round) -> Touch | None:
         if job.status.final:
             self._follower.settle(job)
-        elif job.status is JobStatus.PENDING:
-            self._publish(JobMessage(key, job.attempt))
-            self._postpone(job)
-        else:
+            return None
+        record = done.listings.record(job)
+        if record is None:
             record = self._batch.get(batch_name(job))
-            decision = self._follower.follow(job, record, Actor.RECONCILER)
-            if not isinstance(decision, Applied):
-                self._postpone(job)
+        decision = self._follower.follow(job, record, Actor.RECONCILER)
+        return None if isinstance(decision, Applied) else self._follower.waiting(job, record)
 
-    def _postpone(self, job: Job) -> None:
-        if job.next_check_at is not None:
-            self._transitions.touch(job, next_check_at=self._now() + self._follower.spacing(job))
+    def _pending(self, job: Job, done: _Round) -> Touch:
+        if self._switches.dispatch_paused():
+            return self._follower.paused(job)
+        if done.published >= _MOST_PUBLISHED:
+            ticks = self._timing.pending_check_limit // self._timing.tick
+            turn = done.over_cap // _MOST_PUBLISHED % max(ticks, 1)
+            done.over_cap += 1
+            return Touch(job=job, next_check_at=self._now() + self._timing.tick * (turn + self._jitter()))
+        if done.publish_failures < _MOST_FAILURES:
+            if self._publish(JobMessage(job.key, job.attempt)):
+                done.published += 1
+                done.publish_failures = 0
+                return Touch(job=job, next_check_at=self._now() + self._follower.spacing(job))
+            done.publish_failures += 1
+        return self._later(job, self._timing.pending_check)
+
+    def _later(self, job: Job, wait: timedelta) -> Touch:
+        return Touch(job=job, next_check_at=self._now() + wait * (1 + self._jitter()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -12,6 +13,8 @@ from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, JsonObject, KeyRange, KeyS
 from google.cloud.spanner_v1.database import Database
 
 from shared.model import Attempt, Job, JobKey, JobSpec, JobStatus, Transition
+
+_logger = logging.getLogger(__name__)
 
 CHECK_SHARDS = 16
 TRANSITION_ID_DIGITS = 20
@@ -86,6 +89,21 @@ class Reads:
             rows = list(snapshot.read("Jobs", columns, KeySet(keys=[key]), timeout=READ_TIMEOUT))
             return job_from_row(rows[0]) if rows else None
 
+    def many(self, keys: Sequence[JobKey]) -> dict[JobKey, Job | None]:
+        """Several jobs; 1 RPC. None where a row can't be understood, no entry where there is none."""
+        columns = list(JOB_COLUMNS.values())
+        with self._database.snapshot() as snapshot:
+            rows = list(snapshot.read("Jobs", columns, KeySet(keys=keys), timeout=READ_TIMEOUT))
+        found: dict[JobKey, Job | None] = {}
+        for row in rows:
+            key = JobKey(row[0], row[1])
+            try:
+                found[key] = job_from_row(row)
+            except (AttributeError, KeyError, TypeError, ValueError):
+                _logger.exception("a row can't be read", extra={"job": key.job_id})
+                found[key] = None
+        return found
+
     def job_by_idempotency_key(self, tenant_id: str, idempotency_key: str) -> Job | None:
         """The job that the tenant submitted under this key; 2 RPCs."""
         keys = KeySet(keys=[[tenant_id, idempotency_key]])
@@ -150,8 +168,17 @@ class Reads:
             )
             return [Attempt(**dict(zip(ATTEMPT_COLUMNS, row, strict=True))) for row in rows]
 
+    def attempt(self, key: JobKey, attempt: int) -> Attempt | None:
+        """One attempt of a job, None where nothing was recorded of it; 1 RPC."""
+        keys = KeySet(keys=[[*key, attempt]])
+        with self._database.snapshot() as snapshot:
+            rows = list(
+                snapshot.read("JobAttempts", list(ATTEMPT_COLUMNS.values()), keys, timeout=READ_TIMEOUT)
+            )
+            return Attempt(**dict(zip(ATTEMPT_COLUMNS, rows[0], strict=True))) if rows else None
+
     def due(self, now: datetime, limit: int) -> list[JobKey]:
-        """Jobs whose check time has come, about `limit` at most.
+        """Jobs whose check time has come, about `limit` at most, the longest due first.
 
         1 RPC, whose cost follows what is due, not what is stored. Only where more is due than the limit,
         one for each shard as well: a read gives the rows in the order of the index, shard by shard, and the
@@ -159,23 +186,23 @@ class Reads:
         """
         shards = range(CHECK_SHARDS)
         due = self._due(now, shards, limit)
-        if len(due) < limit:
-            return due
-        return [key for shard in shards for key in self._due(now, [shard], -(-limit // CHECK_SHARDS))]
+        if len(due) >= limit:
+            due = [row for shard in shards for row in self._due(now, [shard], -(-limit // CHECK_SHARDS))]
+        return [key for _, key in sorted(due)]
 
-    def _due(self, now: datetime, shards: Iterable[int], limit: int) -> list[JobKey]:
+    def _due(self, now: datetime, shards: Iterable[int], limit: int) -> list[tuple[datetime, JobKey]]:
         epoch = datetime(1970, 1, 1, tzinfo=UTC)
         ranges = [KeyRange(start_closed=[shard, epoch], end_closed=[shard, now]) for shard in shards]
         with self._database.snapshot() as snapshot:
-            rows: Iterable[Sequence[str]] = snapshot.read(
+            rows: Iterable[tuple[datetime, str, str]] = snapshot.read(
                 "Jobs",
-                ["TenantId", "JobId"],
+                ["NextCheckAt", "TenantId", "JobId"],
                 KeySet(ranges=ranges),
                 index="JobsByNextCheck",
                 limit=limit,
                 timeout=READ_TIMEOUT,
             )
-            return [JobKey(*row) for row in rows]
+            return [(at, JobKey(tenant_id, job_id)) for at, tenant_id, job_id in rows]
 
 
 def _children(key: JobKey) -> KeyRange:

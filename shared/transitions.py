@@ -10,10 +10,10 @@ collision makes the write safe to repeat when its outcome is unknown (see `commi
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from google.api_core import exceptions
 from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, KeySet
@@ -24,13 +24,37 @@ from google.cloud.spanner_v1.transaction import Transaction
 from shared.commits import PATIENT, Patience, commit
 from shared.config import Timing
 from shared.errors import Unavailable
-from shared.events import AttemptFailed, Cancelled, Event, Rejected, Submitted, Succeeded
+from shared.events import AttemptFailed, Cancelled, Event, Failure, Rejected, Submitted, Succeeded
 from shared.lifecycle import Applied, Decision, Duplicate, NotFound, decide
 from shared.model import Actor, Job, JobKey, JobStatus
 from shared.rows import COMMIT_TIMES, JOB_COLUMNS, READ_TIMEOUT, TRANSITION_ID_DIGITS, Reads, column_value
 
 _MOST_COLLISIONS = 100
 _LONGEST_TEXT = 2000
+
+# Seconds in which a touch is begun again after an ABORTED.
+_TOUCH_TIMEOUT = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Touch:
+    """What is set on a job that does not move. None leaves what is there, `next_check_at` apart.
+
+    Attributes:
+        job: the row as it was read.
+        next_check_at: when it is looked at next; None where nothing is owed.
+        status_detail: what its owner is told meanwhile.
+        not_before: when the attempt may be dispatched.
+        last_ignored: the last event of the attempt that changed nothing, with the reason.
+        given_up: the failure that the attempt will end with once Batch shows that it has stopped.
+    """
+
+    job: Job
+    next_check_at: datetime | None
+    status_detail: str | None = None
+    not_before: datetime | None = None
+    last_ignored: str | None = None
+    given_up: Failure | None = None
 
 
 class Transitions:
@@ -123,32 +147,60 @@ class Transitions:
         *,
         next_check_at: datetime | None,
         status_detail: str | None = None,
+        not_before: datetime | None = None,
         last_ignored: str | None = None,
+        given_up: Failure | None = None,
     ) -> bool:
-        """Set when a job is looked at next, and what its owner is told meanwhile; no transition.
-
-        Nothing happens unless the row is still at `job.version`: a check that is late can't hide a newer
-        state from reconciliation. `status_detail` None leaves what is there, and so does `last_ignored`.
+        """Set when a job is looked at next, and what `Touch` says besides; no transition.
 
         Returns:
-            Whether the row was still at that version.
+            Whether the row was still at `job.version`. If not, nothing is set.
         """
+        touch = Touch(
+            job=job,
+            next_check_at=next_check_at,
+            status_detail=status_detail,
+            not_before=not_before,
+            last_ignored=last_ignored,
+            given_up=given_up,
+        )
+        return self.touch_all([touch]) == 1
 
-        def write(transaction: Transaction) -> bool:
-            rows = list(transaction.read("Jobs", ["Version"], KeySet(keys=[job.key]), timeout=READ_TIMEOUT))
-            if not rows or rows[0][0] != job.version:
-                return False
-            values: dict[str, Any] = {"NextCheckAt": next_check_at}
-            if status_detail is not None:
-                values["StatusDetail"] = status_detail[:_LONGEST_TEXT]
-            _update(transaction, "Jobs", {"TenantId": job.tenant_id, "JobId": job.job_id} | values)
-            if last_ignored is not None:
-                attempt = _attempt_key(job) | {"LastIgnored": last_ignored[:_LONGEST_TEXT]}
-                transaction.insert_or_update("JobAttempts", list(attempt), [list(attempt.values())])
-            return True
+    def touch_all(self, touches: Sequence[Touch]) -> int:
+        """Touch several jobs, each its own; 2 RPCs for all of them.
+
+        Nothing happens to a row that is no longer at its `job.version`: a check that is late can't hide a
+        newer state from reconciliation.
+
+        Returns:
+            How many rows were still at their version.
+        """
+        keys = KeySet(keys=[touch.job.key for touch in touches])
+
+        def write(transaction: Transaction) -> int:
+            columns = ("TenantId", "JobId", "Version")
+            rows = transaction.read("Jobs", columns, keys, timeout=READ_TIMEOUT)
+            versions = {JobKey(*key): version for *key, version in rows}
+            current = [touch for touch in touches if versions.get(touch.job.key) == touch.job.version]
+            for touch in current:
+                _write_touch(transaction, touch)
+            return len(current)
 
         # Idempotent as a whole, so that a retry after ABORTED or an unknown outcome does no harm.
-        return bool(self._database.run_in_transaction(write, default_retry_delay=0.02))
+        return cast("int", self._run(write))
+
+    def note_ignored(self, key: JobKey, attempt: int, *, uid: str, text: str) -> None:
+        """Record an event of an attempt that is over; nothing happens unless `uid` is its Batch job's."""
+        attempt_key = [*key, attempt]
+
+        def write(transaction: Transaction) -> None:
+            keys = KeySet(keys=[attempt_key])
+            rows = list(transaction.read("JobAttempts", ["BatchUid"], keys, timeout=READ_TIMEOUT))
+            if rows and rows[0][0] == uid:
+                columns = ("TenantId", "JobId", "Attempt", "LastIgnored")
+                transaction.update("JobAttempts", columns, [[*attempt_key, text[:_LONGEST_TEXT]]])
+
+        self._run(write)
 
     def postpone(self, key: JobKey, *, until: datetime) -> None:
         """Look at a job later, whatever it is: also where its row can't be understood."""
@@ -159,10 +211,31 @@ class Transitions:
                 values = {"TenantId": key.tenant_id, "JobId": key.job_id, "NextCheckAt": until}
                 _update(transaction, "Jobs", values)
 
-        self._database.run_in_transaction(write, default_retry_delay=0.02)
+        self._run(write)
+
+    def _run(self, write: Callable[[Transaction], object]) -> object:
+        return self._database.run_in_transaction(write, timeout_secs=_TOUCH_TIMEOUT, default_retry_delay=0.02)
 
     def _decide(self, job: Job | None, event: Event) -> Decision:
         return decide(job, event, now=self._now(), timing=self._timing, jitter=self._jitter())
+
+
+def _write_touch(transaction: Transaction, touch: Touch) -> None:
+    job = touch.job
+    values: dict[str, Any] = {"NextCheckAt": touch.next_check_at}
+    if touch.status_detail is not None:
+        values["StatusDetail"] = touch.status_detail[:_LONGEST_TEXT]
+    if touch.not_before is not None:
+        values["NotBefore"] = touch.not_before
+    _update(transaction, "Jobs", {"TenantId": job.tenant_id, "JobId": job.job_id} | values)
+    attempt: dict[str, Any] = {}
+    if touch.last_ignored is not None:
+        attempt["LastIgnored"] = touch.last_ignored[:_LONGEST_TEXT]
+    if touch.given_up is not None:
+        attempt |= {"Reason": touch.given_up.reason, "Message": touch.given_up.message[:_LONGEST_TEXT]}
+    if attempt:
+        attempt = _attempt_key(job) | attempt
+        transaction.insert_or_update("JobAttempts", list(attempt), [list(attempt.values())])
 
 
 def _writer(job: Job, decision: Applied, event: Event, actor: Actor) -> Callable[[Batch], None]:
@@ -243,6 +316,9 @@ def _attempt_changes(job: Job, decision: Applied, event: Event) -> dict[str, Any
             }
         case Cancelled(reason=reason):
             changes |= {"Reason": "cancelled", "Message": reason[:_LONGEST_TEXT]}
+        case Succeeded():
+            # It may have been given up, and have run all the same before Batch could stop it.
+            changes |= {"Reason": None, "Message": None}
         case _:
             pass
     if isinstance(event, AttemptFailed | Succeeded | Cancelled):

@@ -16,6 +16,7 @@ from flask import Request, Response
 from google.cloud.spanner_v1.database import Database
 
 from shared import telemetry
+from shared.commits import PATIENT, Patience
 from shared.config import Settings
 from shared.database import connect
 from shared.errors import MethodNotAllowed, SettingsError
@@ -31,7 +32,11 @@ if TYPE_CHECKING:
     from shared.identity import TokenVerifier
     from shared.publisher import JobPublisher
     from shared.reconcile import Reconciliation
+    from shared.switches import Switches
 
+
+# How long a reconciliation repeats a commit: the next tick comes soon, and other rows wait meanwhile.
+_SHORT = Patience(seconds=2)
 
 _T = TypeVar("_T")
 _making = RLock()
@@ -115,7 +120,8 @@ def dispatch() -> Dispatch:
         transitions=_transitions(),
         reads=Reads(database()),
         batch=_batch(),
-        follower=_follower(),
+        follower=_follower(_transitions()),
+        switches=_switches(),
         settings=settings(),
         now=_now,
     )
@@ -124,15 +130,19 @@ def dispatch() -> Dispatch:
 @_once
 def reconciliation() -> Reconciliation:
     """Reconciliation."""
+    from shared.orphans import Orphans  # noqa: PLC0415
     from shared.reconcile import Reconciliation  # noqa: PLC0415
 
+    transitions, reads = _transitions(_SHORT), Reads(database())
     return Reconciliation(
-        transitions=_transitions(),
-        reads=Reads(database()),
+        transitions=transitions,
+        reads=reads,
         batch=_batch(),
-        follower=_follower(),
+        follower=_follower(transitions),
+        orphans=Orphans(reads=reads, batch=_batch(), settings=settings(), now=_now),
+        switches=_switches(),
         publish=_publisher().publish,
-        timing=settings().timing,
+        settings=settings(),
         now=_now,
     )
 
@@ -152,9 +162,14 @@ def handle_event(request: Request, use: Callable[[CloudEvent], object]) -> Respo
     return error_response(refusal) if refusal else Response(status=204)
 
 
-@_once
-def _transitions() -> Transitions:
-    return Transitions(database(), timing=settings().timing, now=_now)
+def _transitions(patience: Patience = PATIENT) -> Transitions:
+    return Transitions(database(), timing=settings().timing, now=_now, patience=patience)
+
+
+def _switches() -> Switches:
+    from shared.switches import Switches  # noqa: PLC0415
+
+    return Switches(database(), now=_now)
 
 
 @_once
@@ -175,12 +190,12 @@ def _publisher() -> JobPublisher:
     return JobPublisher(f"projects/{chosen.project}/topics/{chosen.jobs_topic}")
 
 
-@_once
-def _follower() -> Follower:
+def _follower(transitions: Transitions) -> Follower:
     from shared.follow import Follower  # noqa: PLC0415
 
     return Follower(
-        transitions=_transitions(),
+        transitions=transitions,
+        reads=Reads(database()),
         batch=_batch(),
         publish=_publisher().publish,
         settings=settings(),

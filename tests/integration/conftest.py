@@ -27,8 +27,10 @@ from shared.follow import Follower
 from shared.jobs import Jobs
 from shared.messages import BatchNotification, JobMessage, Tick
 from shared.model import Attempt, Job, JobKey, JobStatus, Transition
+from shared.orphans import Orphans
 from shared.reconcile import Reconciliation
 from shared.rows import Reads
+from shared.switches import Switches
 from shared.transitions import Transitions
 from tests.integration.wire import Wire
 
@@ -42,6 +44,7 @@ class Platform:
     batch_server: BatchServer
     clock: timedelta = timedelta()
     published: list[JobMessage] = field(default_factory=list)
+    publishing: bool = True
 
     def __post_init__(self) -> None:
         self.faults: BatchFaults = self.batch_server.faults
@@ -51,9 +54,11 @@ class Platform:
             emulator_host=self.settings.batch_emulator_host,
             create_deadline=self.settings.timing.create_deadline,
         )
-        publish = self.published.append
+        publish = self.publish
+        self.switches = Switches(self.database, now=self.now)
         follower = Follower(
             transitions=self.transitions,
+            reads=self.reads,
             batch=self.batch,
             publish=publish,
             settings=self.settings,
@@ -70,6 +75,7 @@ class Platform:
             reads=self.reads,
             batch=self.batch,
             follower=follower,
+            switches=self.switches,
             settings=self.settings,
             now=self.now,
         )
@@ -78,13 +84,21 @@ class Platform:
             reads=self.reads,
             batch=self.batch,
             follower=follower,
+            orphans=Orphans(reads=self.reads, batch=self.batch, settings=self.settings, now=self.now),
+            switches=self.switches,
             publish=publish,
-            timing=self.settings.timing,
+            settings=self.settings,
             now=self.now,
         )
         self.tenant_id = str(uuid.uuid4())
         with self.database.batch() as batch:
             batch.insert("Tenants", ["TenantId", "CreatedAt"], [[self.tenant_id, COMMIT_TIMESTAMP]])
+
+    def publish(self, message: JobMessage) -> bool:
+        """Topic `jobs`, which takes the message unless `publishing` is off."""
+        if self.publishing:
+            self.published.append(message)
+        return self.publishing
 
     def now(self) -> datetime:
         """The platform's clock."""

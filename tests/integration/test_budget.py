@@ -48,8 +48,9 @@ def test_a_job_that_succeeds_keeps_the_budget(platform: Platform, wire: Wire) ->
     key = platform.submit("true")
     assert wire.taken() == {"Commit": 1}
     run(platform, key)
-    # One read is the test's own. With the submission: 7 RPCs, where 8 are allowed.
-    assert wire.taken() == {"Commit": 3, "StreamingRead": 3 + 1}
+    # One read is the test's own. With the submission: 7 RPCs, where 8 are allowed; whether dispatch is paused
+    # is read again after 5 s.
+    assert wire.taken() in ({"Commit": 3, "StreamingRead": reads + 1} for reads in (3, 4))
     assert platform.status(key) is JobStatus.COMPLETED
     calls = batch_calls(platform.faults, key)
     assert calls == {"CreateJob": 1, "GetJob": 1}
@@ -73,7 +74,8 @@ def test_duplicates_cost_one_read_each(platform: Platform, wire: Wire) -> None:
     run(platform, key, notifications=3)
     for _ in range(2):
         platform.dispatch.schedule(JobMessage(key, 1))
-    assert wire.taken() == {"Commit": 4, "StreamingRead": 3 + 6 + 1}  # one is the test's own
+    # One read is the test's own; whether dispatch is paused is read again after 5 s.
+    assert wire.taken() in ({"Commit": 4, "StreamingRead": reads + 1} for reads in (3 + 6, 3 + 7))
     assert batch_calls(platform.faults, key) == {"CreateJob": 1, "GetJob": 1}
 
 

@@ -247,7 +247,7 @@ def test_a_batch_job_that_appears_after_everybody_gave_up_is_stopped(platform: P
     platform.jobs.cancel(platform.tenant_id, key.job_id)
     platform.dispatch.schedule(platform.published[-1])
     platform.batch.create(batch_name(job), batch_job(job, platform.settings))
-    platform.tick(MINUTE)
+    platform.tick(2 * MINUTE)
     platform.faults.wait_for_state(glob(key), JobState.CANCELLED)
     platform.tick(MINUTE)
     assert platform.job(key).next_check_at is None
@@ -386,9 +386,14 @@ def test_a_foreign_batch_job_of_our_name_is_left_alone(platform: Platform) -> No
     platform.dispatch.schedule(JobMessage(key, 1))
     assert platform.status(key) is JobStatus.FAILED
     for _ in range(3):
-        platform.tick(MINUTE)
+        platform.tick(2 * MINUTE)
+    # A Batch job of ours may still appear, should the foreign one go.
+    assert platform.job(key).next_check_at is not None
+    for _ in range(3):
+        platform.tick(5 * MINUTE)
     assert platform.batch_state(key) == "RUNNING"
     assert platform.job(key).next_check_at is None
+    assert platform.attempts(key)[0].last_ignored is None
 
 
 def test_a_job_adopted_with_its_own_batch_name_is_followed_and_stopped_by_it(platform: Platform) -> None:
@@ -474,8 +479,11 @@ def test_a_batch_job_that_took_the_place_of_ours_is_not_cancelled(platform: Plat
     platform.faults.wait_for_state(glob(key), JobState.RUNNING)
     platform.jobs.cancel(platform.tenant_id, key.job_id)
     platform.dispatch.schedule(platform.published[-1])
+    for _ in range(3):
+        platform.tick(10 * MINUTE)
     assert platform.batch_state(key) == "RUNNING"
     assert platform.job(key).next_check_at is None
+    assert platform.attempts(key)[0].last_ignored is None
 
 
 def test_a_foreign_batch_job_of_our_name_does_not_speak_for_a_pending_job(platform: Platform) -> None:

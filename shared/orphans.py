@@ -1,0 +1,112 @@
+"""Orphans: Batch jobs of this deployment that run for nobody."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+
+from shared.batch import ATTEMPT, DEPLOYMENT, JOB, TENANT, BatchRecord, BatchState
+from shared.batch_ids import parse_batch_id
+from shared.config import Settings
+from shared.follow import Batch
+from shared.model import JobKey
+from shared.rows import Reads
+
+_logger = logging.getLogger(__name__)
+
+# More orphans than this in one sweep are likelier a wrong database or a wrong deployment than orphans.
+_MOST_CANCELLED = 20
+
+# In the order in which a Batch job goes through them: one that moves on during the sweep is met again.
+_RUNNING = (BatchState.QUEUED, BatchState.SCHEDULED, BatchState.RUNNING)
+
+
+class Orphans:
+    """Cancels Batch jobs with this deployment's label whose row is missing, or not live at that attempt.
+
+    Args:
+        reads: committed rows.
+        batch: GCP Batch.
+        settings: the deployment's.
+        now: the clock.
+    """
+
+    def __init__(
+        self, *, reads: Reads, batch: Batch, settings: Settings, now: Callable[[], datetime]
+    ) -> None:
+        self._reads = reads
+        self._batch = batch
+        self._settings = settings
+        self._now = now
+
+    def sweep(self, *, until: datetime) -> int:
+        """Look through the project's Batch jobs that run or may yet, in every region. Ends by `until`.
+
+        Returns:
+            How many were cancelled: 20 at most. Where there are more, an alert is logged instead.
+
+        Raises:
+            Unavailable: Batch did not answer.
+        """
+        cancelled = 0
+        for records in self._pages():
+            for record in self._orphans(records):
+                if cancelled >= _MOST_CANCELLED:
+                    _logger.error(
+                        "more than %d orphans in Batch: the others are left alone, an operator must look",
+                        _MOST_CANCELLED,
+                        extra={"batch": record.ref.name},
+                    )
+                    return cancelled
+                _logger.warning("an orphan in Batch is cancelled", extra={"batch": record.ref.name})
+                self._batch.cancel(record.ref.name)
+                cancelled += 1
+            if self._now() > until:
+                _logger.warning("the sweep for orphans ran out of time; the next one is in an hour")
+                break
+        return cancelled
+
+    def _pages(self) -> Iterator[Sequence[BatchRecord]]:
+        everywhere = f"projects/{self._settings.project}/locations/-"
+        for state in _RUNNING:
+            token: str | None = ""
+            while token is not None:
+                page = self._batch.list_jobs(
+                    everywhere, deployment=self._settings.deployment, state=state, page_token=token
+                )
+                yield page.records
+                token = page.next_page_token or None
+
+    def _orphans(self, records: Sequence[BatchRecord]) -> Iterator[BatchRecord]:
+        young = self._now() - self._settings.timing.orphan_age
+        found: dict[tuple[JobKey, int], BatchRecord] = {}
+        for record in records:
+            old = record.created_at is not None and record.created_at < young
+            if old and record.state in _RUNNING and (owner := self._owner(record)):
+                found[owner] = record
+        if not found:
+            return
+        # Read after the listing: so a job that is listed and not wanted now will not be wanted later.
+        jobs = self._reads.many(sorted({key for key, _ in found}))
+        for (key, attempt), record in found.items():
+            if key not in jobs or ((job := jobs[key]) and (job.status.final or job.attempt != attempt)):
+                yield record
+
+    def _owner(self, record: BatchRecord) -> tuple[JobKey, int] | None:
+        """The job and attempt that the Batch job is of, by its id and by its labels."""
+        try:
+            key, attempt = parse_batch_id(record.ref.name)
+        except ValueError:
+            _logger.warning("a Batch job has our label and a foreign name", extra={"batch": record.ref.name})
+            return None
+        labels = {
+            DEPLOYMENT: self._settings.deployment,
+            TENANT: key.tenant_id,
+            JOB: key.job_id,
+            ATTEMPT: str(attempt),
+        }
+        if not labels.items() <= record.labels.items():
+            _logger.warning("a Batch job's labels are not its name's", extra={"batch": record.ref.name})
+            return None
+        return key, attempt
