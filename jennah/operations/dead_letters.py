@@ -23,7 +23,8 @@ from typing import Final
 from google.api_core import exceptions
 from google.api_core.retry import Retry, if_transient_error
 from google.auth.exceptions import GoogleAuthError
-from google.cloud import pubsub_v1  # type: ignore[attr-defined]  # the package has no stubs
+from google.pubsub_v1 import PublisherClient, SubscriberClient
+from google.pubsub_v1.types import PubsubMessage, PullRequest
 
 from shared.config import Settings
 from shared.errors import MalformedEvent
@@ -99,8 +100,9 @@ class DeadLetters:
         self._source = f"projects/{project}/topics/{topic}"
         self._subscription = f"projects/{project}/subscriptions/{topic}-dead"
         with self._one_sentence():
-            self._subscriber = pubsub_v1.SubscriberClient()
-            self._publisher = pubsub_v1.PublisherClient()
+            self._subscriber = SubscriberClient()
+            # Not the client of google.cloud: attributes are keywords there, so none could be called "topic".
+            self._publisher = PublisherClient()
 
     @contextmanager
     def held(self) -> Iterator[Held]:
@@ -127,12 +129,11 @@ class DeadLetters:
         Raises:
             Refused: Pub/Sub calls this message invalid.
         """
-        message = pubsub_v1.types.PubsubMessage(
+        message = PubsubMessage(
             data=letter.data, attributes=dict(letter.attributes), ordering_key=letter.ordering_key
         )
         with self._one_sentence(publishing=True):
-            # Not the client's own publish(): attributes are its keywords, so none could be called "topic".
-            answer = self._publisher.api.publish(
+            answer = self._publisher.publish(
                 topic=self._source, messages=[message], retry=_RETRY, timeout=_CALL_SECONDS
             )
         return str(answer.message_ids[0])
@@ -146,19 +147,19 @@ class DeadLetters:
 
     def pull(self, most: int) -> list[tuple[str, DeadLetter]]:
         """At most `most` messages, each with its acknowledgement id; none if none comes for a second."""
-        request = {"subscription": self._subscription, "max_messages": min(most, _MOST_IN_A_PULL)}
+        request = PullRequest(subscription=self._subscription, max_messages=min(most, _MOST_IN_A_PULL))
+        at_once = PullRequest(request, return_immediately=True)
         with self._one_sentence():
             # Its answer tells "reached, and nothing at hand" from "not reached"; an expired wait would not.
-            answer = self._subscriber.pull(
-                request={**request, "return_immediately": True}, retry=_RETRY, timeout=_CALL_SECONDS
-            )
+            # Deprecated for what it costs Pub/Sub when it is repeated: here people ask, not loops.
+            answer = self._subscriber.pull(request=at_once, retry=_RETRY, timeout=_CALL_SECONDS)
             if not answer.received_messages:
                 # "At once" may overlook messages, says the documentation; a pull that waits does not.
                 with suppress(exceptions.DeadlineExceeded):
                     answer = self._subscriber.pull(request=request, retry=None, timeout=_WAIT_SECONDS)
         return [(received.ack_id, self._letter(received.message)) for received in answer.received_messages]
 
-    def _letter(self, message: pubsub_v1.types.PubsubMessage) -> DeadLetter:
+    def _letter(self, message: PubsubMessage) -> DeadLetter:
         attributes: dict[str, str] = {}
         forwarding: dict[str, str] = {}
         for name, value in message.attributes.items():
@@ -171,7 +172,7 @@ class DeadLetters:
         return DeadLetter(
             self.topic,
             message.message_id,
-            message.publish_time,
+            message.publish_time,  # type: ignore[arg-type]  # proto-plus makes a datetime of it
             message.data,
             attributes,
             forwarding,
