@@ -31,7 +31,7 @@ from jennah.local.cloud import LocalCloud
 from jennah.local.processes import free_port
 from jennah.render import show
 from shared.config import Settings
-from tests.chaos.books import Offence, Wrong, batch_jobs_at_work, compare, read_rows
+from tests.chaos.books import Offence, Wrong, batch_jobs_at_work, checked, compare, read_rows
 from tests.chaos.load import Load, plan
 from tests.chaos.scene import Progress, RunFailed, count_final, open_database, run_in_folder
 from tests.chaos.spanner_faults import SpannerWire
@@ -100,6 +100,7 @@ class Chaos:
         self._progress.phase("comparing the books")
         runs = read_ledger(Path(cloud.env["JENNAH_BATCH_DIRECTORY"]))
         wrong = list(compare(self._submissions, read_rows(database), runs, at_work))
+        wrong += checked({**cloud.env, "SPANNER_EMULATOR_HOST": cloud.address_of("spanner")})
         return self._figure(wrong, load.finished, took), wrong
 
     @contextmanager

@@ -40,7 +40,7 @@ def run_in_folder(name: str, body: Callable[[Path, Console], str], *, keep: bool
     `seconds` is ended. Ctrl-C and SIGTERM leave nothing behind.
     """
     console = console_on(sys.stdout)
-    folder = Path(tempfile.mkdtemp(prefix=f"jennah-{name}-"))
+    folder = Path(tempfile.mkdtemp(prefix=f"jennah-{name.replace(' ', '-')}-"))
     try:
         with _ending(seconds):
             figure = body(folder, console)
