@@ -56,3 +56,23 @@ def check(
     from jennah.operations import check_command
 
     check_command.check(tenant_id=tenant, limit=limit_violations, as_json=as_json)
+
+
+@app.command(rich_help_panel=_PANEL)
+def pause(
+    reason: Annotated[str | None, typer.Option(help="Why, for other operators.", metavar="TEXT")] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Stop starting jobs: they are accepted and wait, and what runs goes on."""
+    from jennah.operations import pause as dispatch
+
+    dispatch.switch_dispatch(paused=True, reason=reason, as_json=as_json)
+
+
+@app.command(rich_help_panel=_PANEL)
+def resume(*, as_json: AsJson = False) -> None:
+    """Start jobs again, those that waited spread over 5 minutes."""
+    from jennah.operations import pause as dispatch
+
+    dispatch.switch_dispatch(paused=False, reason=None, as_json=as_json)
