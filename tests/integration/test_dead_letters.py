@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import pytest
 from google.pubsub_v1 import PublisherClient, SubscriberClient
