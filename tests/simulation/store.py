@@ -13,7 +13,7 @@ A commit is checked in the order in which the emulator checks it:
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -40,6 +40,7 @@ Method = Literal["Read", "Commit"]
 
 _MOST_TRIES = 50
 _MICROSECOND = timedelta(microseconds=1)
+_UNTOUCHED: Row = ()
 
 
 class Wire(Protocol):
@@ -231,66 +232,62 @@ class _Data:
         index = plan.index
         if index is None:
             order = self.order
-            ranges = _ranges(plan, keyset, lambda values: values)
-            return [order[at] for at in _within(order, keyset.all_, ranges, lambda entry, size: entry[:size])]
+            return [order[at] for at in _within(order, keyset.all_, _ranges(plan, keyset))]
         entries = self._indexed(index)
-        ranges = _ranges(plan, keyset, index.encoded)
-        return [
-            entries[at][1]
-            for at in _within(entries, keyset.all_, ranges, lambda entry, size: entry[0][:size])
-        ]
+        # An entry stands before the key of its row.
+        ranges = [((start,), (end,)) for start, end in _ranges(plan, keyset)]
+        return [entries[at][1] for at in _within(entries, keyset.all_, ranges)]
 
     def children(self, key: Key) -> list[Key]:
         """The keys that begin with this one."""
-        size = len(key)
-        start = bisect_left(self.order, key)
-        return self.order[start : bisect_right(self.order, key, lo=start, key=lambda entry: entry[:size])]
+        return self.order[bisect_left(self.order, key) : bisect_left(self.order, (*key, _LAST))]
 
     def _indexed(self, index: Index) -> list[tuple[Key, Key]]:
         version, entries = self.entries.get(index.name, (None, []))
         if version is not self.version:
-            entries = sorted((index.entry(row), key) for key, row in self.rows.items() if index.holds(row))
+            entries = sorted(
+                (index.entry(row), key) for key, row in self.rows.items() if index.key_of(row) is not None
+            )
             self.entries[index.name] = self.version, entries
         return entries
 
 
-class _Bounds(NamedTuple):
-    """A range of keys, each end with whether it belongs to the range; an end may be a prefix."""
+class _Last:
+    """What comes after every value of a key."""
 
-    start: Key
-    after_start: bool
-    end: Key
-    before_end: bool
+    def __gt__(self, _: object) -> bool:
+        return True
+
+    def __lt__(self, _: object) -> bool:
+        return False
 
 
-def _ranges(plan: ReadPlan, keyset: KeySet, encode: Callable[[Key], Key]) -> list[_Bounds]:
+_LAST = _Last()
+
+
+def _ranges(plan: ReadPlan, keyset: KeySet) -> list[tuple[Key, Key]]:
+    """Where each key or range begins, and where it is over. A prefix comes before all that it begins."""
+    encode = plan.index.encoded if plan.index else tuple
     bounds = []
     for values in keyset.keys:
         key = encode(plan.key(values))
-        bounds.append(_Bounds(key, False, key, False))
+        bounds.append((key, (*key, _LAST)))
     for item in keyset.ranges:
-        after_start, before_end = item.start_closed is None, item.end_closed is None
-        start = plan.prefix(item.start_open if after_start else item.start_closed)
-        end = plan.prefix(item.end_open if before_end else item.end_closed)
-        bounds.append(_Bounds(encode(start), after_start, encode(end), before_end))
+        start = encode(plan.prefix(item.start_open or item.start_closed))
+        end = encode(plan.prefix(item.end_open or item.end_closed))
+        bounds.append(
+            ((*start, _LAST) if item.start_open else start, end if item.end_open else (*end, _LAST))
+        )
     return bounds
 
 
-def _within(
-    entries: Sequence[Any], everything: bool, ranges: Sequence[_Bounds], cut: Callable[[Any, int], Key]
-) -> Iterable[int]:
+def _within(entries: Sequence[Any], everything: bool, ranges: Sequence[tuple[Any, Any]]) -> Iterable[int]:
     """Where in `entries` the ranges are."""
     if everything:
         return range(len(entries))
     found: set[int] = set()
-    if not entries:
-        return found
-    for start, after_start, end, before_end in ranges:
-        first = (bisect_right if after_start else bisect_left)(
-            entries, start, key=lambda e: cut(e, len(start))
-        )
-        last = (bisect_left if before_end else bisect_right)(entries, end, key=lambda e: cut(e, len(end)))
-        found.update(range(first, last))
+    for start, end in ranges if entries else ():
+        found.update(range(bisect_left(entries, start), bisect_left(entries, end)))
     return sorted(found)
 
 
@@ -313,10 +310,8 @@ class _Commit:
             self._delete(operation)
 
     def _row(self, table: str, key: Key) -> Row | None:
-        try:
-            return self.changes[table, key]
-        except KeyError:
-            return self.data[table].rows.get(key)
+        row = self.changes.get((table, key), _UNTOUCHED)
+        return self.data[table].rows.get(key) if row is _UNTOUCHED else row
 
     def _put(self, put: Put) -> None:
         plan = put.plan
@@ -386,48 +381,58 @@ class _Commit:
             AlreadyExists: a unique index is.
         """
         changes = []
+        moves: list[_Move] = []
         for (name, key), row in self.changes.items():
             data = self.data[name]
             before = data.rows.get(key)
             if before is None and row is None:
                 continue
             changes.append(Change(name, key, before, row))
-            if row is None:
-                continue
-            for position, allowed in data.table.checks:
-                if row[position] is not None and row[position] not in allowed:
-                    raise exceptions.OutOfRange(f"Check constraint of {name} is violated for key {key}")
-            for index in data.table.unique:
-                if index.holds(row):
-                    self._require_unique(data, index, key, index.values(row))
-        for change in changes:
-            self._unlist(change)
+            if row is not None and data.table.checks:
+                _check(data.table, key, row)
+            if data.table.unique:
+                self._move(data, key, before, row, moves)
+        for entries, _, old, _ in moves:
+            if old is not None:
+                del entries[old]
+        for entries, key, _, new in moves:
+            if new is not None:
+                entries[new] = key
         for name, key, before, row in changes:
-            data = self.data[name]
-            data.put(key, before, row)
-            if row is not None:
-                for index in data.table.unique:
-                    if index.holds(row):
-                        data.unique[index.name][index.values(row)] = key
+            self.data[name].put(key, before, row)
         return changes
 
-    def _require_unique(self, data: _Data, index: Index, key: Key, values: Key) -> None:
-        name = data.table.name
-        held = data.unique[index.name].get(values)
-        others = [other for table, other in self.changes if table == name and other != key]
-        if held is not None and held != key and held not in others:
-            others.append(held)
-        for other in others:
-            row = self._row(name, other)
-            if row is not None and index.holds(row) and index.values(row) == values:
-                raise exceptions.AlreadyExists(f"UNIQUE violation on index {index.name}, key: {values}")
+    def _move(self, data: _Data, key: Key, before: Row | None, row: Row | None, moves: list[_Move]) -> None:
+        """Note what becomes of the row's entries in the table's unique indexes."""
+        for index in data.table.unique:
+            old = None if before is None else index.key_of(before)
+            new = None if row is None else index.key_of(row)
+            if old == new:
+                continue
+            entries = data.unique[index.name]
+            if new is not None:
+                held = entries.get(new)
+                holder = None if held is None or held == key else self._row(data.table.name, held)
+                if (holder is not None and index.key_of(holder) == new) or any(
+                    move.entries is entries and move.new == new for move in moves
+                ):
+                    raise exceptions.AlreadyExists(f"UNIQUE violation on index {index.name}, key: {new}")
+            moves.append(_Move(entries, key, old, new))
 
-    def _unlist(self, change: Change) -> None:
-        if change.before is not None:
-            data = self.data[change.table]
-            for index in data.table.unique:
-                if index.holds(change.before):
-                    del data.unique[index.name][index.values(change.before)]
+
+def _check(table: Table, key: Key, row: Row) -> None:
+    for position, allowed in table.checks:
+        if row[position] is not None and row[position] not in allowed:
+            raise exceptions.OutOfRange(f"Check constraint of {table.name} is violated for key {key}")
+
+
+class _Move(NamedTuple):
+    """A row whose key in a unique index becomes another."""
+
+    entries: dict[Key, Key]
+    key: Key
+    old: Key | None
+    new: Key | None
 
 
 class _Mutations:

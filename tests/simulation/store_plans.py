@@ -9,7 +9,7 @@ from typing import Any, Literal
 from google.api_core import exceptions
 from google.cloud.spanner_v1 import JsonObject, KeySet
 
-from tests.simulation.store_schema import COMMIT_TIME, Column, Index, Key, Row, Table, load
+from tests.simulation.store_schema import Column, Flaw, Index, Key, Row, Table, load, picker
 
 Verb = Literal["insert", "update", "insert_or_update"]
 
@@ -20,7 +20,7 @@ class WritePlan:
     `flaw` is what the server says to any such row, once it comes to it.
     """
 
-    __slots__ = ("columns", "flaw", "key_at", "positions", "stamped", "table", "verb")
+    __slots__ = ("_accept", "_key", "columns", "flaw", "positions", "stamped", "table", "verb")
 
     def __init__(self, verb: Verb, table: Table, names: Sequence[str]) -> None:
         self.verb = verb
@@ -29,7 +29,8 @@ class WritePlan:
         self.positions = [column.position for column in self.columns]
         self.stamped = [at for at, column in enumerate(self.columns) if column.stamped]
         self.flaw = self._flaw()
-        self.key_at = [] if self.flaw else [self.positions.index(position) for position in table.key]
+        self._accept = [column.accept for column in self.columns]
+        self._key = picker([] if self.flaw else [self.positions.index(position) for position in table.key])
 
     def _flaw(self) -> tuple[type[exceptions.GoogleAPICallError], str] | None:
         given = set(self.positions)
@@ -57,24 +58,16 @@ class WritePlan:
         return map(self._put_of, values)
 
     def _put_of(self, values: Sequence[Any]) -> Put:
-        columns = self.columns
-        if len(values) != len(columns):
-            raise exceptions.InvalidArgument("Mutation column and value size mismatch")
-        cells = []
-        flaw = None
-        for column, value in zip(columns, values, strict=True):
-            if value is None:
-                cell = None
-                if column.not_null:
-                    flaw = flaw or f"Cannot specify a null value for column: {column.name}"
-            else:
-                cell = column.convert(value)
-                if column.length is not None and len(cell) > column.length:
-                    flaw = flaw or f"New value exceeds the maximum size limit for this column: {column.name}"
-                if cell is COMMIT_TIME and not column.stamped:
-                    flaw = flaw or f"Cannot write commit timestamp to column {column.name}"
-            cells.append(cell)
-        return Put(self, tuple([cells[at] for at in self.key_at]), cells, flaw)
+        try:
+            cells = [accept(value) for accept, value in zip(self._accept, values, strict=True)]
+        except Flaw as flaw:
+            for column, value in zip(self.columns, values, strict=True):
+                if value is not None:
+                    column.convert(value)
+            return Put(self, (), (), str(flaw))
+        except ValueError:
+            raise exceptions.InvalidArgument("Mutation column and value size mismatch") from None
+        return Put(self, self._key(cells), cells, None)
 
 
 class Put:
@@ -92,14 +85,15 @@ class Put:
 class ReadPlan:
     """Which columns of a row are the answer, and what a key of the table or the index is made of."""
 
-    __slots__ = ("_key_columns", "_positions", "_thawed", "columns", "index", "table")
+    __slots__ = ("_key_columns", "_pick", "_thawed", "columns", "index", "table")
 
     def __init__(self, table: Table, names: Sequence[str], index: Index | None) -> None:
         self.table = table
         self.index = index
         columns = [_column(table, name) for name in names]
         self.columns = [column.name for column in columns]
-        self._positions = [column.position for column in columns]
+        positions = [column.position for column in columns]
+        self._pick = picker(positions)
         self._thawed = [
             (at, _json_object if column.kind == "JSON" else list)
             for at, column in enumerate(columns)
@@ -107,12 +101,12 @@ class ReadPlan:
         ]
         every = list(table.columns.values())
         self._key_columns = [every[position] for position in (index.key if index else table.key)]
-        if index is not None and not {*self._positions} <= {*index.key, *table.key}:
+        if index is not None and not {*positions} <= {*index.key, *table.key}:
             raise exceptions.NotFound(f"Index '{index.name}' does not have all of these columns.")
 
     def answer(self, row: Row) -> list[Any]:
         """The columns' values as the client gives them, for the caller to keep."""
-        values = [row[position] for position in self._positions]
+        values = list(self._pick(row))
         for at, thaw in self._thawed:
             if values[at] is not None:
                 values[at] = thaw(values[at])

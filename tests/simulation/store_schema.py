@@ -8,10 +8,12 @@ from __future__ import annotations
 import ast
 import json
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
+from operator import itemgetter
 from typing import Any, Literal
 
 from google.api_core import exceptions
@@ -48,6 +50,10 @@ class UnknownSql(Exception):
     """The schema says something that the store doesn't know: teach it here."""
 
 
+class Flaw(Exception):
+    """What the server refuses about a value, once it comes to its row."""
+
+
 class CommitTime:
     """Stands in a row for the time of the commit, until there is one."""
 
@@ -57,13 +63,17 @@ COMMIT_TIME = CommitTime()
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column. `convert` makes what is stored of what the client takes, or raises FailedPrecondition."""
+    """One column.
+
+    `convert` makes what is stored of what the client takes, or raises FailedPrecondition. `accept` looks at
+    NULLs and lengths as well.
+    """
 
     name: str
     position: int
     kind: Kind
     convert: Callable[[Any], Any]
-    length: int | None
+    accept: Callable[[Any], Any]
     not_null: bool
     default: Any
     hashed: str | None
@@ -78,25 +88,30 @@ class Index:
     name: str
     key: tuple[int, ...]
     encode: tuple[Callable[[Any], Any], ...]
-    rest: tuple[int, ...]
     unique: bool
     null_filtered: bool
+    _values: Callable[[Row], Key]
+    _rest: Callable[[Row], Key]
 
-    def holds(self, row: Row) -> bool:
-        """Whether the row is in the index."""
-        return not self.null_filtered or all(row[position] is not None for position in self.key)
-
-    def values(self, row: Row) -> Key:
-        """The key of the row's entry, as it is stored."""
-        return tuple([row[position] for position in self.key])
+    def key_of(self, row: Row) -> Key | None:
+        """The key of the row's entry, as it is stored; None where the index leaves the row out."""
+        values = self._values(row)
+        return None if self.null_filtered and None in values else values
 
     def entry(self, row: Row) -> Key:
         """What sorts as the row does in the index."""
-        return (*self.encoded(self.values(row)), *[row[position] for position in self.rest])
+        return self.encoded(self._values(row)) + self._rest(row)
 
     def encoded(self, values: Sequence[Any]) -> Key:
         """What sorts as these first values of a key do in the index."""
         return tuple([encode(value) for encode, value in zip(self.encode, values, strict=False)])
+
+
+def picker(positions: Sequence[int]) -> Callable[[Row], Key]:
+    """Takes the values at these positions."""
+    if len(positions) > 1:
+        return itemgetter(*positions)
+    return lambda row: tuple([row[position] for position in positions])
 
 
 @dataclass(slots=True)
@@ -113,16 +128,25 @@ class Table:
 
     unique: list[Index] = field(default_factory=list)
 
+    _defaults: list[Any] = field(init=False)
+    _generated: list[tuple[int, int, int]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        columns = self.columns
+        self._defaults = [column.default for column in columns.values()]
+        self._generated = [
+            (column.position, columns[column.hashed].position, column.mask)
+            for column in columns.values()
+            if column.hashed is not None
+        ]
+
     def blank(self, key: Key) -> list[Any]:
         """A new row that says nothing but its key."""
-        row: list[Any] = [column.default for column in self.columns.values()]
+        row = self._defaults.copy()
         for position, value in zip(self.key, key, strict=True):
             row[position] = value
-        for column in self.columns.values():
-            if column.hashed is not None:
-                row[column.position] = (
-                    farm_fingerprint(row[self.columns[column.hashed].position]) & column.mask
-                )
+        for position, source, mask in self._generated:
+            row[position] = farm_fingerprint(row[source]) & mask
         return row
 
 
@@ -195,18 +219,49 @@ def _items(body: str) -> list[str]:
 
 def _column(found: re.Match[str], position: int) -> Column:
     kind: Any = "ARRAY" if found["array"] else found["type"]
+    convert = _array(_CONVERT[found["type"]]) if found["array"] else _CONVERT[kind]
+    length = sys.maxsize if found["length"] in {None, "MAX"} else int(found["length"])
+    not_null, stamped = found["not_null"] is not None, found["stamped"] is not None
     return Column(
         name=found["name"],
         position=position,
         kind=kind,
-        convert=_array(_CONVERT[found["type"]]) if found["array"] else _CONVERT[kind],
-        length=int(found["length"]) if found["length"] not in {None, "MAX"} else None,
-        not_null=found["not_null"] is not None,
+        convert=convert,
+        accept=_acceptor(found["name"], kind, convert, length, not_null=not_null, stamped=stamped),
+        not_null=not_null,
         default=_default(found["default"]),
         hashed=found["hashed"],
         mask=int(found["mask"] or 0),
-        stamped=found["stamped"] is not None,
+        stamped=stamped,
     )
+
+
+def _acceptor(
+    name: str,
+    kind: Kind,
+    convert: Callable[[Any], Any],
+    length: int,
+    *,
+    not_null: bool,
+    stamped: bool,
+) -> Callable[[Any], Any]:
+    def accept(value: Any) -> Any:
+        if value is None:
+            if not_null:
+                raise Flaw(f"Cannot specify a null value for column: {name}")
+            return None
+        cell = convert(value)
+        if kind == "STRING" and len(cell) > length:
+            raise Flaw(f"New value exceeds the maximum size limit for this column: {name}")
+        if cell is COMMIT_TIME and not stamped:
+            raise Flaw(f"Cannot write commit timestamp to column {name}")
+        return cell
+
+    def accept_text(value: Any) -> Any:
+        return value if type(value) is str and len(value) <= length else accept(value)
+
+    # Most values are text that fits: that must be quick.
+    return accept_text if kind == "STRING" else accept
 
 
 def _default(text: str | None) -> Any:
@@ -233,9 +288,10 @@ def _index(found: re.Match[str], table: Table) -> Index:
         name=found["name"],
         key=key,
         encode=tuple(encode),
-        rest=tuple(position for position in table.key if position not in key),
         unique=found["unique"] is not None,
         null_filtered=found["filtered"] is not None,
+        _values=picker(key),
+        _rest=picker([position for position in table.key if position not in key]),
     )
 
 
@@ -288,6 +344,11 @@ def _time(value: Any) -> DatetimeWithNanoseconds | CommitTime:
 
 def stored_time(value: datetime) -> DatetimeWithNanoseconds:
     """A time as the client gives it back. One without a zone is UTC."""
+    # Equal times may differ in what is below a microsecond.
+    return _stored_time(value) if isinstance(value, DatetimeWithNanoseconds) else _known_time(value)
+
+
+def _stored_time(value: datetime) -> DatetimeWithNanoseconds:
     if value.tzinfo is not UTC and value.tzinfo is not None:
         value = value.astimezone(UTC)
     nanosecond = getattr(value, "nanosecond", 0) or value.microsecond * 1000
@@ -331,28 +392,24 @@ _CONVERT: Mapping[str, Callable[[Any], Any]] = {
 }
 
 
+_known_time = lru_cache(maxsize=256)(_stored_time)
+
 # In an index NULL comes first, and last where the order is downwards.
 
 
-def _up(value: Any) -> tuple[bool, Any]:
+def _up(value: Any) -> tuple[Any, ...]:
     return value is not None, value
 
 
-def _time_up(value: Any) -> tuple[bool, int]:
-    return value is not None, _nanoseconds(value)
+def _time_up(value: Any) -> tuple[Any, ...]:
+    return (False,) if value is None else (True, value, value.nanosecond)
 
 
-def _time_down(value: Any) -> tuple[bool, int]:
-    return value is None, -_nanoseconds(value)
-
-
-def _nanoseconds(value: DatetimeWithNanoseconds | None) -> int:
+def _time_down(value: Any) -> tuple[Any, ...]:
     if value is None:
-        return 0
+        return (True,)
     since: timedelta = value - _EPOCH
-    return (
-        (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
-    ) * 1000 + value.nanosecond % 1000
+    return False, -since, -value.nanosecond
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
