@@ -29,7 +29,7 @@ from shared.batch import (
 from shared.batch_ids import LAST_ATTEMPT, batch_id
 from shared.config import Settings
 from shared.events import BatchRef
-from shared.model import FailureReason, Job, JobSpec
+from shared.model import FailureReason, Job, JobSpec, Provisioning, RetryPolicy
 
 SETTINGS = Settings(project="my-project", spanner_instance="i")
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -127,6 +127,31 @@ def test_no_request_reaches_what_is_the_platforms(
         task.runnables[0].environment = batch_v1.Environment()
         task.max_run_duration = Duration()
     assert made == plain
+
+
+@pytest.mark.parametrize(
+    ("provisioning", "infra_retry_count", "spot"),
+    [
+        (Provisioning.STANDARD, 0, False),
+        (Provisioning.SPOT, 0, True),
+        (Provisioning.SPOT, 2, True),
+        (Provisioning.SPOT_THEN_STANDARD, 1, True),
+        (Provisioning.SPOT_THEN_STANDARD, 2, False),
+    ],
+)
+def test_a_spot_vm_is_asked_for_and_nothing_else_of_the_machine(
+    provisioning: Provisioning, infra_retry_count: int, spot: bool
+) -> None:
+    retry = RetryPolicy(max_infrastructure_retries=2)
+    spec = JobSpec(provisioning=provisioning, retry=retry)
+    made = batch_job(a_job(spec=spec, infra_retry_count=infra_retry_count), SETTINGS)
+    allocation = batch_v1.AllocationPolicy
+    if spot:
+        (machine,) = made.allocation_policy.instances
+        policy = allocation.InstancePolicy(provisioning_model=allocation.ProvisioningModel.SPOT)
+        assert machine == allocation.InstancePolicyOrTemplate(policy=policy)
+        made.allocation_policy.instances = []
+    assert made == batch_job(a_job(), SETTINGS)
 
 
 @given(jobs)

@@ -125,6 +125,10 @@ def test_an_unreachable_server_is_one_sentence_with_the_remedy() -> None:
         ("submit", "busybox", "--env", "NOVALUE"),
         ("submit", "busybox", "--timeout", "0"),
         ("submit", "busybox", "--max-retries", "-1"),
+        ("submit", "busybox", "--max-infrastructure-retries", "-1"),
+        ("submit", "busybox", "--retry-delay", "0.5"),
+        ("submit", "busybox", "--retry-factor", "nan"),
+        ("submit", "busybox", "--retry-factor", "1e999"),
         ("token", "--email"),
     ],
     ids=" ".join,
@@ -166,6 +170,64 @@ def test_submission_prints_the_id_alone(server: ScriptedServer, job: dict[str, A
     }
 
 
+def test_a_retry_policy_is_asked_for_by_options(
+    server: ScriptedServer, here: Callable[..., Done], job: dict[str, Any]
+) -> None:
+    server.reply(201, job)
+    backoff = ("--retry-delay", "5", "--retry-factor", "1.5", "--retry-max-delay", "60")
+    fail_on = ("--fail-on", "2", "--fail-on", "timeout", "--fail-on", "137", "--fail-on", "9" * 5000)
+    budget = ("--max-infrastructure-retries", "0", "--provisioning", "spot_then_standard")
+    for options in ([*backoff, *fail_on, *budget], ["--retry-delay", "0"], ["--provisioning", "spot"]):
+        assert here("submit", "busybox", *options).returncode == 0
+    assert [asked.body for asked in server.asked] == [
+        {
+            "image_uri": "busybox",
+            "retry": {
+                "backoff": {"first_delay_seconds": 5, "factor": 1.5, "max_delay_seconds": 60},
+                "rules": [
+                    {"exit_codes": [2, 137], "action": "fail"},
+                    {"reasons": ["timeout", "9" * 5000], "action": "fail"},
+                ],
+                "max_infrastructure_retries": 0,
+            },
+            "provisioning": "spot_then_standard",
+        },
+        {"image_uri": "busybox", "retry": {"backoff": {"first_delay_seconds": 0}}},
+        {"image_uri": "busybox", "provisioning": "spot"},
+    ]
+
+
+def test_a_job_is_shown_with_its_retry_policy(
+    server: ScriptedServer, here: Callable[..., Done], job: dict[str, Any]
+) -> None:
+    policy = {
+        "backoff": {"first_delay_seconds": 5, "factor": 1.5, "max_delay_seconds": 60},
+        "rules": [
+            {"exit_codes": [2, 137], "action": "fail"},
+            {"reasons": ["timeout"], "action": "retry"},
+        ],
+        "max_infrastructure_retries": 4,
+    }
+    server.reply(200, {**job, "retry": policy, "infra_retry_count": 1, "provisioning": "spot"})
+    lines = [line.split(maxsplit=1) for line in here("get", JOB_ID).stdout.splitlines()]
+    assert ["retries", "0 of 3"] in lines
+    assert ["infra", "retries  1 of 4"] in lines
+    assert ["backoff", "up to 5 s, 1.5 times as long each time, at most 60 s"] in lines
+    assert ["rule", "1         fail on exit code 2, exit code 137"] in lines
+    assert ["rule", "2         retry on timeout"] in lines
+    assert ["machine", "spot"] in lines
+
+
+def test_a_server_from_before_retry_policies_is_shown(
+    server: ScriptedServer, here: Callable[..., Done], job: dict[str, Any]
+) -> None:
+    later = {"retry", "infra_retry_count", "provisioning"}
+    server.reply(200, {name: value for name, value in job.items() if name not in later})
+    done = here("get", JOB_ID)
+    assert done.returncode == 0
+    assert not any(word in done.stdout for word in ("infra", "machine", "backoff"))
+
+
 def test_json_is_what_the_server_said(
     server: ScriptedServer, here: Callable[..., Done], job: dict[str, Any], transition: dict[str, Any]
 ) -> None:
@@ -185,7 +247,7 @@ def test_tables_pipe_well_and_hostile_text_stays_in_its_cell(
     named = {**job, "name": hostile, "error_message": hostile}
     reason = {**transition, "reason": hostile}
     server.decide = lambda _: (200, {**named, "jobs": [named] * 3, "transitions": [reason] * 3})
-    for command, lines in ((["list"], 4), (["history", JOB_ID], 4), (["get", JOB_ID], 8)):
+    for command, lines in ((["list"], 4), (["history", JOB_ID], 4), (["get", JOB_ID], 10)):
         done = jennah(*command, env=environment(server, COLUMNS="20"))
         assert done.returncode == 0, done.stderr
         assert len(done.stdout.splitlines()) == lines

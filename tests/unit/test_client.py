@@ -53,6 +53,8 @@ def test_submission_sends_what_was_given_and_nothing_else(
             name="n",
             env={"A": "b"},
             max_retries=0,
+            retry={"rules": [{"exit_codes": [2], "action": "fail"}]},
+            provisioning="spot",
             timeout_seconds=9,
             idempotency_key="mine",
         )
@@ -64,6 +66,8 @@ def test_submission_sends_what_was_given_and_nothing_else(
         "name": "n",
         "env": {"A": "b"},
         "max_retries": 0,
+        "retry": {"rules": [{"exit_codes": [2], "action": "fail"}]},
+        "provisioning": "spot",
         "timeout_seconds": 9,
     }
     assert most.headers["idempotency-key"] == "mine"
