@@ -48,6 +48,21 @@ _ID = "00000000-0000-4000-8000-000000000000"
 _FORGED = "forged"
 _LIVE = {JobStatus.PENDING, JobStatus.SCHEDULED, JobStatus.RUNNING}
 _REASONS = (FailureReason.USER_EXIT, FailureReason.SPOT_PREEMPTION, FailureReason.VANISHED)
+# The steps of the design's diagram, written down a second time: the table must not be its own judge.
+_PENDING, _SCHEDULED, _RUNNING = JobStatus.PENDING, JobStatus.SCHEDULED, JobStatus.RUNNING
+_STEPS: frozenset[tuple[JobStatus | None, JobStatus]] = frozenset(
+    {
+        (None, _PENDING),
+        (_PENDING, _SCHEDULED),
+        (_PENDING, JobStatus.FAILED),
+        (_SCHEDULED, _RUNNING),
+        (_SCHEDULED, JobStatus.FAILED),
+        (_RUNNING, JobStatus.FAILED),
+        (_RUNNING, JobStatus.COMPLETED),
+        (JobStatus.FAILED, _PENDING),
+        *((live, JobStatus.CANCELLED) for live in _LIVE),
+    }
+)
 _STOPPING = BatchState.CANCELLATION_IN_PROGRESS
 
 
@@ -315,7 +330,7 @@ class JobModel:
         path = [step.from_status for step in steps] + [steps[-1].to_status]
         _require(path[0] is (row.status if row else None), "history goes on from the row")
         _require(all(step.to_status is path[i + 1] for i, step in enumerate(steps)), "history is contiguous")
-        _require(all(edge in EDGES for edge in pairwise(path)), f"{path} is no path of the table")
+        _require(all(edge in EDGES & _STEPS for edge in pairwise(path)), f"{path} is no path of the table")
         _require(after.status is path[-1], "the row stands where its history ends")
         _require(row is None or row.attempt <= after.attempt <= row.attempt + 1, "the attempt only grows")
         _require(not isinstance(_decide(after, event), Applied), f"{_title(event)} is applied twice")
