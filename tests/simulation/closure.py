@@ -173,7 +173,7 @@ def main() -> None:
 
                 parts.append((name, run(show)))
     except Violation as violation:
-        console.print(str(violation), markup=False, highlight=False)
+        console.print(str(violation), markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
     took = time.monotonic() - began
     text = "; ".join(f"{name}: {part.states:,} states, {part.moves:,} moves" for name, part in parts)
