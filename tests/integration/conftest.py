@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -44,7 +44,7 @@ class Platform:
     batch_server: BatchServer
     clock: timedelta = timedelta()
     published: list[JobMessage] = field(default_factory=list)
-    publishing: bool = True
+    on_publish: Callable[[JobMessage], bool] | None = None
 
     def __post_init__(self) -> None:
         self.faults: BatchFaults = self.batch_server.faults
@@ -55,6 +55,7 @@ class Platform:
             create_deadline=self.settings.timing.create_deadline,
         )
         publish = self.publish
+        self.orphans = Orphans(reads=self.reads, batch=self.batch, settings=self.settings, now=self.now)
         self.switches = Switches(self.database, now=self.now)
         follower = Follower(
             transitions=self.transitions,
@@ -84,7 +85,7 @@ class Platform:
             reads=self.reads,
             batch=self.batch,
             follower=follower,
-            orphans=Orphans(reads=self.reads, batch=self.batch, settings=self.settings, now=self.now),
+            orphans=self.orphans,
             switches=self.switches,
             publish=publish,
             settings=self.settings,
@@ -95,10 +96,11 @@ class Platform:
             batch.insert("Tenants", ["TenantId", "CreatedAt"], [[self.tenant_id, COMMIT_TIMESTAMP]])
 
     def publish(self, message: JobMessage) -> bool:
-        """Topic `jobs`, which takes the message unless `publishing` is off."""
-        if self.publishing:
-            self.published.append(message)
-        return self.publishing
+        """Topic `jobs`, which takes every message unless `on_publish` says otherwise."""
+        if self.on_publish is not None and not self.on_publish(message):
+            return False
+        self.published.append(message)
+        return True
 
     def now(self) -> datetime:
         """The platform's clock."""
@@ -170,9 +172,12 @@ def batch_server(processes: Processes, tmp_path_factory: pytest.TempPathFactory)
 
 
 def make_platform(database: Database, server: BatchServer) -> Platform:
-    """The platform on this database."""
+    """The platform on this database, as a deployment of its own: other tests' Batch jobs are not its."""
     settings = Settings(
-        project="jennah-test", spanner_instance="jennah-test", batch_emulator_host=server.host
+        project="jennah-test",
+        spanner_instance="jennah-test",
+        deployment=f"test-{uuid.uuid4().hex[:12]}",
+        batch_emulator_host=server.host,
     )
     return Platform(database, settings, server)
 

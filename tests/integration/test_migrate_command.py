@@ -132,5 +132,5 @@ def test_what_is_missing_is_one_sentence(
 
 
 def test_a_schema_sql_database_passes_the_check(run: Run, database: Database) -> None:
-    assert len(split((schema_directory() / "schema.sql").read_text())) == 10
+    assert len(split((schema_directory() / "schema.sql").read_text())) == 11
     assert run("check-schema", SPANNER_DATABASE=database.database_id).returncode == 0

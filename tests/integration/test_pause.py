@@ -1,0 +1,192 @@
+"""`jennah pause` and `jennah resume`: new work waits, everything else goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import grpc
+import pytest
+from google.cloud.spanner_v1.database import Database
+
+from jennah.local.batch_jobs import JobState
+from jennah.local.batch_server import BatchServer
+from shared.batch_ids import batch_id
+from shared.messages import JobMessage
+from shared.model import JobKey, JobStatus
+from shared.switches import DISPATCH
+from tests.integration.conftest import Platform, make_platform
+from tests.integration.wire import Wire
+
+JENNAH = Path(sys.executable).with_name("jennah")
+SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
+DETAIL = "waiting: dispatch is paused by the operator"
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def switch(platform: Platform, *, paused: bool) -> None:
+    """Turn the switch, and let the functions' caches grow old."""
+    with platform.database.batch() as batch:
+        columns = ("Name", "Paused", "SetAt")
+        batch.insert_or_update("Switches", columns, [(DISPATCH, paused, "spanner.commit_timestamp()")])
+    platform.clock += 6 * SECOND
+
+
+def deliver(platform: Platform) -> None:
+    """Deliver what was published."""
+    for message in platform.published:
+        platform.dispatch.schedule(message)
+    platform.published.clear()
+
+
+def created(platform: Platform, key: JobKey) -> int:
+    return platform.faults.calls("CreateJob", job=batch_id(key, 1)).received
+
+
+def test_a_job_waits_while_dispatch_is_paused_and_says_so(platform: Platform) -> None:
+    switch(platform, paused=True)
+    key = platform.submit("true")
+    deliver(platform)
+    job = platform.job(key)
+    assert (job.status, job.status_detail) == (JobStatus.PENDING, DETAIL)
+    assert job.next_check_at is not None
+    assert job.next_check_at - platform.now() <= 5 * MINUTE
+    for _ in range(20):
+        platform.tick(MINUTE)
+    platform.dispatch.schedule(JobMessage(key, 1))
+    assert platform.published == []
+    assert created(platform, key) == 0
+
+
+def test_jobs_start_spread_over_five_minutes_after_a_resume(platform: Platform) -> None:
+    switch(platform, paused=True)
+    keys = [platform.submit("true") for _ in range(30)]
+    deliver(platform)
+    for _ in range(10):
+        platform.tick(MINUTE)
+    switch(platform, paused=False)
+    started = []
+    for _ in range(6):
+        platform.tick(MINUTE)
+        started.append(len(platform.published))
+        deliver(platform)
+    assert sum(started) == len(keys)
+    assert max(started) < len(keys) / 2
+    assert JobStatus.PENDING not in {platform.status(key) for key in keys}
+    assert {platform.job(key).status_detail for key in keys} == {None}
+
+
+def test_a_duplicate_does_not_start_a_job_before_its_turn_after_a_resume(platform: Platform) -> None:
+    switch(platform, paused=True)
+    key = platform.submit("true")
+    deliver(platform)
+    switch(platform, paused=False)
+    platform.dispatch.schedule(JobMessage(key, 1))
+    assert created(platform, key) == 0
+    platform.tick(5 * MINUTE)
+    deliver(platform)
+    assert platform.status(key) is JobStatus.SCHEDULED
+
+
+def test_a_pause_does_not_count_towards_the_age_at_which_a_platform_fault_fails_a_job(
+    platform: Platform,
+) -> None:
+    switch(platform, paused=True)
+    key = platform.submit("true")
+    deliver(platform)
+    platform.tick(3 * timedelta(days=1))
+    switch(platform, paused=False)
+    platform.tick(6 * MINUTE)
+    with platform.faults.answer("CreateJob", grpc.StatusCode.PERMISSION_DENIED, job=batch_id(key, 1)):
+        deliver(platform)
+    assert created(platform, key) == 1
+    assert platform.status(key) is JobStatus.PENDING
+
+
+def test_what_runs_is_followed_and_cancelled_while_dispatch_is_paused(platform: Platform) -> None:
+    ending, running = platform.scheduled("true"), platform.scheduled("sleep", "60")
+    failing = platform.scheduled("false", max_retries=1)
+    switch(platform, paused=True)
+    for key in (ending, failing):
+        platform.faults.wait_for_state(batch_id(key, 1), JobState.SUCCEEDED, JobState.FAILED)
+    platform.notify(ending, "SUCCEEDED")
+    platform.tick(2 * MINUTE)
+    platform.jobs.cancel(platform.tenant_id, running.job_id)
+    deliver(platform)
+    platform.faults.wait_for_state(batch_id(running, 1), JobState.CANCELLED)
+    platform.tick(MINUTE)
+    assert platform.status(ending) is JobStatus.COMPLETED
+    assert platform.job(running).next_check_at is None
+    job = platform.job(failing)
+    assert (job.status, job.attempt, job.status_detail) == (JobStatus.PENDING, 2, DETAIL)
+    assert platform.faults.calls("CreateJob", job=batch_id(failing, 2)).received == 0
+
+
+def test_the_switch_is_read_only_where_something_is_to_be_started(
+    wired: Database, wire: Wire, batch_server: BatchServer
+) -> None:
+    platform = make_platform(wired, batch_server)
+    platform.scheduled("sleep", "60")
+    platform.clock += 2 * MINUTE
+    platform.tick()
+    platform.clock += 5 * MINUTE
+    wire.taken()
+    assert platform.tick() == 1
+    # What is due, its row, and the version that the next look is set at.
+    assert wire.taken() == {"StreamingRead": 3, "Commit": 1}
+    platform.submit("true")
+    platform.clock += 3 * MINUTE
+    wire.taken()
+    assert platform.tick() == 1
+    assert wire.taken() == {"StreamingRead": 4, "Commit": 1}
+
+
+@pytest.fixture
+def run(spanner_host: str, database: Database) -> Run:
+    """Run the command line against this test's database; keywords change its environment."""
+
+    def run_jennah(*arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+        env = {
+            "PATH": os.environ["PATH"],
+            "GOOGLE_CLOUD_PROJECT": "jennah-test",
+            "SPANNER_INSTANCE": "jennah-test",
+            "SPANNER_DATABASE": database.database_id,
+            "SPANNER_EMULATOR_HOST": spanner_host,
+        } | changes
+        return subprocess.run(
+            [JENNAH, *arguments], env=env, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    return run_jennah
+
+
+def test_the_commands_turn_the_switch(run: Run, platform: Platform) -> None:
+    paused = run("pause", "--reason", "Batch quota")
+    assert (paused.returncode, paused.stdout.startswith("Dispatch is paused")) == (0, True)
+    assert platform.switches.dispatch_paused()
+    assert run("pause").returncode == 0  # again: no error
+    resumed = run("resume", "--json")
+    shown = json.loads(resumed.stdout)
+    assert (shown["dispatch"], shown["reason"]) == ("on", None)
+    assert platform.switches.dispatch_paused(), "it is read at most once in five seconds"
+    platform.clock += 6 * SECOND
+    assert not platform.switches.dispatch_paused()
+
+
+def test_a_command_that_cannot_reach_the_switch_says_why_in_one_sentence(
+    run: Run, empty_database: Database
+) -> None:
+    for done, sentence in (
+        (run("pause", SPANNER_DATABASE="no-such"), "There is no database 'no-such'"),
+        (run("resume", SPANNER_EMULATOR_HOST="127.0.0.1:1"), "Nothing answers at SPANNER_EMULATOR_HOST"),
+        (run("pause", SPANNER_DATABASE=empty_database.database_id), "run `jennah migrate`"),
+    ):
+        assert done.returncode == 1
+        assert sentence in done.stderr
+        assert done.stderr.count("\n") == 1

@@ -1,0 +1,345 @@
+"""Reconciliation against real parts: bounded, fair, and calm while its neighbours are out of order."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import grpc
+import pytest
+from google.cloud import batch_v1
+
+from jennah.local.batch_faults import Fault
+from jennah.local.batch_jobs import JobState
+from shared.batch import batch_job, batch_name
+from shared.batch_ids import batch_id
+from shared.errors import Unavailable
+from shared.messages import JobMessage
+from shared.model import JobKey, JobStatus
+from tests.integration.conftest import Platform
+
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+
+
+def glob(key: JobKey, attempt: int = 1) -> str:
+    return batch_id(key, attempt)
+
+
+def ended(platform: Platform, key: JobKey, attempt: int = 1) -> None:
+    ends = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+    platform.faults.wait_for_state(glob(key, attempt), *ends)
+
+
+def owed(platform: Platform, key: JobKey) -> timedelta:
+    """How long until the job is looked at again."""
+    due = platform.job(key).next_check_at
+    assert due is not None
+    return due - platform.now()
+
+
+# Bounds
+
+
+def test_pending_rows_over_the_cap_wait_and_never_stand_before_live_rows(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.reconcile._MOST_PUBLISHED", 5)
+    monkeypatch.setattr("shared.reconcile._PAGE", 16)  # one row of each shard
+    waiting = [platform.submit("true") for _ in range(60)]
+    live = [platform.scheduled("true") for _ in range(3)]
+    for key in live:
+        ended(platform, key)
+    platform.published.clear()
+    platform.tick(2 * MINUTE)
+    assert [platform.status(key) for key in live] == [JobStatus.COMPLETED] * 3
+    assert len(platform.published) == 5
+    # They are laid out over the ticks to come, as many for each as it can publish.
+    assert max(owed(platform, key) for key in waiting) > 8 * MINUTE
+    published = set()
+    for _ in range(20):
+        platform.tick(MINUTE)
+        published |= {message.key for message in platform.published}
+    assert published == set(waiting)
+
+
+def test_a_publish_that_fails_is_tried_again_soon_and_not_for_every_row(platform: Platform) -> None:
+    keys = [platform.submit("true") for _ in range(8)]
+    asked: list[JobMessage] = []
+
+    def refuse(message: JobMessage) -> bool:
+        asked.append(message)
+        return False
+
+    platform.clock += HOUR  # a row that old would otherwise wait for a quarter of an hour
+    platform.on_publish = refuse
+    platform.tick()
+    assert len(asked) == 3
+    waits = [owed(platform, key) for key in keys]
+    assert all(timedelta(seconds=50) < wait <= 2 * MINUTE for wait in waits)
+    assert len(set(waits)) == len(waits), "they fall due together when the outage ends"
+
+
+def test_a_publish_that_works_is_spaced_ever_further(platform: Platform) -> None:
+    key = platform.submit("true")
+    platform.tick(10 * MINUTE)
+    assert 9 * MINUTE < owed(platform, key) <= 11 * MINUTE
+    platform.tick(HOUR)
+    assert 14 * MINUTE < owed(platform, key) <= 17 * MINUTE
+
+
+def test_a_batch_that_does_not_answer_is_asked_three_times_and_pending_jobs_go_on(platform: Platform) -> None:
+    live = [platform.scheduled("sleep", "60") for _ in range(8)]
+    waiting = platform.submit("true")
+    platform.published.clear()
+    asked = platform.faults.calls("GetJob").received
+    with platform.faults.answer("GetJob", grpc.StatusCode.UNAVAILABLE):
+        platform.tick(2 * MINUTE)
+    assert platform.faults.calls("GetJob").received == asked + 3
+    assert platform.published == [JobMessage(waiting, 1)]
+    assert all(owed(platform, key) > timedelta() for key in live)
+    platform.tick(5 * MINUTE)
+    assert platform.faults.calls("GetJob").received == asked + 3 + len(live)
+
+
+def test_many_live_rows_of_one_parent_are_listed_and_what_is_missing_is_asked_for(
+    platform: Platform,
+) -> None:
+    keys = [platform.scheduled("true") for _ in range(24)]
+    for key in keys:
+        ended(platform, key)
+    gone = keys.pop()
+    platform.faults.vanish(glob(gone))
+    lists, gets = platform.faults.calls("ListJobs").received, platform.faults.calls("GetJob").received
+    platform.tick(2 * MINUTE)
+    assert {platform.status(key) for key in keys} == {JobStatus.COMPLETED}
+    assert (platform.job(gone).attempt, platform.attempts(gone)[0].reason) == (2, "vanished")
+    assert platform.faults.calls("ListJobs").received == lists + 1
+    assert platform.faults.calls("GetJob").received == gets + 1
+
+
+def test_a_listing_that_fails_leaves_each_job_to_be_asked_for(platform: Platform) -> None:
+    keys = [platform.scheduled("true") for _ in range(24)]
+    for key in keys:
+        ended(platform, key)
+    with platform.faults.answer("ListJobs", grpc.StatusCode.UNAVAILABLE):
+        platform.tick(2 * MINUTE)
+    assert {platform.status(key) for key in keys} == {JobStatus.COMPLETED}
+
+
+# What Batch keeps queued
+
+
+@pytest.fixture
+def queued(platform: Platform) -> Fault:
+    """Batch finds no machine, until this is released."""
+    return platform.faults.pause(JobState.QUEUED)
+
+
+def test_the_tenant_is_told_of_a_job_that_waits_for_capacity(platform: Platform, queued: Fault) -> None:
+    key = platform.scheduled("true")
+    for _ in range(4):
+        platform.tick(MINUTE)
+    assert platform.job(key).status_detail is None
+    platform.tick(MINUTE + timedelta(seconds=5))  # at five minutes, whatever the doubling says
+    assert "capacity in Batch" in (platform.job(key).status_detail or "")
+    queued.release()
+    ended(platform, key)
+    platform.tick(20 * MINUTE)
+    assert platform.job(key).status_detail is None
+
+
+@pytest.mark.parametrize("messenger", ["tick", "notification"])
+def test_a_job_that_batch_keeps_queued_is_given_up_and_retried_on_the_infrastructures_budget(
+    platform: Platform, queued: Fault, messenger: str
+) -> None:
+    key = platform.scheduled("true", max_retries=0)
+    uid = platform.uid(key)
+    platform.tick(DAY + MINUTE)
+    ended(platform, key)
+    job = platform.job(key)
+    assert (job.status, job.attempt) == (JobStatus.SCHEDULED, 1)
+    assert owed(platform, key) <= timedelta(seconds=30)
+    if messenger == "tick":
+        platform.tick(MINUTE)
+    else:
+        platform.notify(key, "CANCELLED", uid=uid)
+    job = platform.job(key)
+    assert (job.status, job.attempt, job.retry_count, job.infra_retry_count) == (JobStatus.PENDING, 2, 0, 1)
+    assert platform.path(key) == ["PENDING", "SCHEDULED", "FAILED", "PENDING"]
+    assert platform.attempts(key)[0].reason == "queue_timeout"
+    platform.notify(key, "CANCELLED", uid=uid)  # late, and what we asked for ourselves
+    assert platform.attempts(key)[0].last_ignored is None
+
+
+def give_up_and_die(platform: Platform, key: JobKey) -> None:
+    """The attempt is marked as given up, and nobody tells Batch."""
+    with platform.faults.answer("CancelJob", grpc.StatusCode.UNAVAILABLE, job=glob(key)):
+        platform.tick(DAY + MINUTE)
+    assert platform.attempts(key)[0].reason == "queue_timeout"
+    assert platform.status(key) is JobStatus.SCHEDULED
+
+
+def test_a_job_is_given_up_again_when_the_cancel_was_lost(platform: Platform, queued: Fault) -> None:
+    key = platform.scheduled("true")
+    give_up_and_die(platform, key)
+    platform.tick(HOUR)
+    ended(platform, key)
+    platform.tick(MINUTE)
+    assert platform.attempts(key)[0].reason == "queue_timeout"
+    assert platform.job(key).attempt == 2
+
+
+def test_a_job_that_began_to_run_before_it_could_be_stopped_goes_on(
+    platform: Platform, queued: Fault
+) -> None:
+    key = platform.scheduled("true")
+    give_up_and_die(platform, key)
+    queued.release()
+    ended(platform, key)
+    platform.tick(HOUR)
+    assert platform.path(key) == ["PENDING", "SCHEDULED", "RUNNING", "COMPLETED"]
+    assert platform.attempts(key)[0].reason is None
+
+
+def test_a_job_that_is_cancelled_by_its_owner_while_given_up_is_cancelled(
+    platform: Platform, queued: Fault
+) -> None:
+    key = platform.scheduled("true")
+    give_up_and_die(platform, key)
+    platform.jobs.cancel(platform.tenant_id, key.job_id)
+    platform.dispatch.schedule(platform.published[-1])
+    ended(platform, key)
+    platform.tick(MINUTE)
+    job = platform.job(key)
+    assert (job.status, job.next_check_at) == (JobStatus.CANCELLED, None)
+    assert platform.attempts(key)[0].reason == "cancelled"
+
+
+def test_a_queued_job_that_somebody_cancels_in_batch_is_cancelled(platform: Platform, queued: Fault) -> None:
+    key = platform.scheduled("true")
+    platform.batch.cancel(batch_name(platform.job(key)))
+    ended(platform, key)
+    platform.tick(DAY + MINUTE)
+    assert platform.status(key) is JobStatus.CANCELLED
+
+
+# What appears late
+
+
+def appear(platform: Platform, key: JobKey, attempt: int = 1) -> None:
+    """A CreateJob that was under way for long lands, after the first Batch job of that name is gone."""
+    job = platform.job(key)
+    name = f"{job.batch_parent}/jobs/{batch_id(key, attempt)}"
+    spec = batch_job(job, platform.settings)
+    spec.labels["jennah-attempt"] = str(attempt)
+    request = batch_v1.CreateJobRequest(
+        parent=name.rpartition("/jobs/")[0], job_id=batch_id(key, attempt), job=spec
+    )
+    platform.batch_server.client.create_job(request)
+
+
+def test_a_second_batch_job_of_the_same_attempt_is_stopped(platform: Platform) -> None:
+    key = platform.scheduled("sleep", "60")
+    platform.faults.vanish(glob(key))
+    appear(platform, key)
+    platform.tick(2 * MINUTE)
+    ended(platform, key)
+    job = platform.job(key)
+    assert (job.status, job.attempt, platform.attempts(key)[0].reason) == (JobStatus.PENDING, 2, "vanished")
+
+
+@pytest.mark.parametrize("end", ["cancelled", "vanished"])
+def test_a_batch_job_that_appears_for_a_final_job_that_was_seen_is_stopped(
+    platform: Platform, end: str
+) -> None:
+    key = platform.scheduled("sleep", "60", max_retries=0, retry={"max_infrastructure_retries": 0})
+    platform.faults.vanish(glob(key))
+    if end == "cancelled":
+        platform.jobs.cancel(platform.tenant_id, key.job_id)
+    platform.tick(2 * MINUTE)
+    assert platform.status(key).final
+    assert platform.job(key).next_check_at is not None
+    appear(platform, key)
+    platform.tick(5 * MINUTE)
+    platform.faults.wait_for_state(glob(key), JobState.CANCELLED)
+    for _ in range(3):
+        platform.tick(5 * MINUTE)
+    assert platform.job(key).next_check_at is None
+
+
+def test_a_final_job_that_was_never_seen_in_batch_is_owed_checks_for_the_settling_time(
+    platform: Platform,
+) -> None:
+    key = platform.submit("sleep", "60")
+    platform.jobs.cancel(platform.tenant_id, key.job_id)
+    settle, since = platform.settings.timing.settle, platform.clock
+    while platform.job(key).next_check_at is not None:
+        before = platform.clock - since
+        platform.tick(MINUTE)
+        assert before < settle + 10 * MINUTE
+    assert platform.clock - since >= settle
+
+
+def test_a_notification_of_a_batch_job_that_appeared_late_stops_it_at_once(platform: Platform) -> None:
+    key = platform.submit("sleep", "60")
+    platform.jobs.cancel(platform.tenant_id, key.job_id)
+    appear(platform, key)
+    platform.faults.wait_for_state(glob(key), JobState.RUNNING)
+    platform.notify(key, "RUNNING")
+    platform.faults.wait_for_state(glob(key), JobState.CANCELLED)
+
+
+def test_a_late_success_of_an_older_attempt_is_noted_there(platform: Platform) -> None:
+    key = platform.scheduled("false", max_retries=1)
+    ended(platform, key)
+    uid = platform.uid(key)
+    platform.notify(key, "FAILED")
+    before = platform.job(key)
+    assert before.attempt == 2
+    platform.notify(key, "FAILED", uid=uid)  # only doubled
+    platform.notify(key, "SUCCEEDED", uid="j-forged")
+    assert platform.attempts(key)[0].last_ignored is None
+    platform.notify(key, "SUCCEEDED", uid=uid)
+    assert platform.job(key) == before
+    assert platform.attempts(key)[0].last_ignored == "SUCCEEDED came after FAILED (user_exit)"
+
+
+def test_reconciliation_notes_an_end_that_came_after_the_jobs_own(platform: Platform) -> None:
+    key = platform.scheduled("true")
+    ended(platform, key)
+    platform.jobs.cancel(platform.tenant_id, key.job_id)
+    platform.tick(MINUTE)
+    assert platform.status(key) is JobStatus.CANCELLED
+    assert platform.attempts(key)[0].last_ignored == "SUCCEEDED came after CANCELLED"
+
+
+# Platform faults
+
+
+def test_a_platform_fault_fails_a_job_at_its_maximum_age_and_not_before(platform: Platform) -> None:
+    key = platform.submit("true")
+    start, age = platform.clock, timedelta()
+    with platform.faults.answer("CreateJob", grpc.StatusCode.PERMISSION_DENIED, job=glob(key)):
+        while platform.status(key) is JobStatus.PENDING:
+            age = platform.clock - start
+            platform.clock += max(owed(platform, key), timedelta())
+            platform.published.clear()
+            platform.tick()
+            for message in platform.published:
+                platform.dispatch.schedule(message)
+    assert platform.status(key) is JobStatus.FAILED
+    longest = platform.settings.timing.pending_max_age
+    assert longest - 20 * MINUTE < age < longest + 20 * MINUTE
+    assert platform.attempts(key)[0].reason == "platform_fault"
+
+
+def test_a_fault_of_batch_while_an_attempt_is_given_up_is_delivered_again(
+    platform: Platform, queued: Fault
+) -> None:
+    key = platform.scheduled("true")
+    platform.clock += DAY + MINUTE
+    with (
+        platform.faults.answer("CancelJob", grpc.StatusCode.UNAVAILABLE, job=glob(key)),
+        pytest.raises(Unavailable),
+    ):
+        platform.notify(key, "SUCCEEDED")
+    assert platform.status(key) is JobStatus.SCHEDULED
