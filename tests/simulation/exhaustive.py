@@ -1,0 +1,136 @@
+"""Every single fault at every boundary of the canonical scenarios, and every pair of faults.
+
+python -m tests.simulation.exhaustive [--pairs] shows progress, and ends with one figure line.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import random
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from tests.simulation.faults import FAULTS, Exactly, Fault, Site
+from tests.simulation.seeds import Tenants, Wish, liveness
+from tests.simulation.world import World
+
+SCENARIOS: Mapping[str, Wish] = {
+    "success": Wish(tenant=0, script=("ok",), key="k"),
+    "retry, then success": Wish(tenant=0, script=("exit1", "ok"), max_retries=1, key="k"),
+    "retries exhausted": Wish(tenant=0, script=("exit1",), max_retries=1, key="k"),
+    "preempted, then success": Wish(tenant=0, script=("preempted", "ok"), max_retries=0, key="k"),
+    "cancelled while PENDING": Wish(tenant=0, script=("ok",), key="k", cancel_at=0.0),
+    "cancelled while SCHEDULED": Wish(tenant=0, script=("ok",), key="k", cancel_at=5.0),
+    "cancelled while RUNNING": Wish(tenant=0, script=("ok",), key="k", cancel_at=40.0),
+    "submitted twice": Wish(tenant=0, script=("ok",), key="k", again_at=0.02),
+    "refused by Batch": Wish(tenant=0, script=("invalid",), key="k"),
+}
+
+Faults = tuple[tuple[int, Fault], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """How many combinations were lived through, how many there are, and those that were violated."""
+
+    tested: int
+    enumerable: int
+    violations: tuple[tuple[str, Faults, str], ...] = ()
+
+
+def live(scenario: str, faults: Faults, *, trace: list[str] | None = None) -> tuple[str | None, list[Site]]:
+    """Live through a scenario with these faults, each at its crossing.
+
+    Returns:
+        What was violated, None if everything held; and every site that was crossed, in order.
+    """
+    plan = Exactly(dict(faults))
+    world = World(random.Random(1), plan, trace)
+    try:
+        tenants = Tenants(world, [SCENARIOS[scenario]])
+        liveness(world, tenants.platform, lambda: None)
+    except AssertionError as found:
+        return str(found) or type(found).__name__, plan.crossed
+    finally:
+        world.close()
+    return None, plan.crossed
+
+
+def singles(scenario: str) -> list[Faults]:
+    """Every fault at every crossing of the scenario as it goes when all is well."""
+    violation, crossed = live(scenario, ())
+    assert violation is None, violation
+    return [((index, fault),) for index, site in enumerate(crossed) for fault in FAULTS[site]]
+
+
+def live_single(work: tuple[str, Faults]) -> Tested:
+    """One fault."""
+    scenario, faults = work
+    violation, _ = live(scenario, faults)
+    return Tested(1, 1, ((scenario, faults, violation),) if violation else ())
+
+
+def live_pairs(work: tuple[str, Faults]) -> Tested:
+    """One fault, and each second fault at each crossing that still follows it."""
+    scenario, first = work
+    violation, crossed = live(scenario, first)
+    after = first[0][0] + 1
+    found = [(scenario, first, violation)] if violation else []
+    tested = 0
+    for index in range(after, len(crossed)):
+        for fault in FAULTS[crossed[index]]:
+            both: Faults = (*first, (index, fault))
+            violation, _ = live(scenario, both)
+            tested += 1
+            if violation:
+                found.append((scenario, both, violation))
+    return Tested(tested, sum(len(FAULTS[site]) for site in crossed[after:]), tuple(found))
+
+
+def explore(*, pairs: bool, workers: int) -> Iterator[tuple[int, Tested]]:
+    """Live through everything; each result comes with the number of pieces of work there are."""
+    work = [(scenario, faults) for scenario in SCENARIOS for faults in singles(scenario)]
+    with multiprocessing.get_context("fork").Pool(workers) as pool:
+        live_one = live_pairs if pairs else live_single
+        for result in pool.imap_unordered(live_one, work, chunksize=1 if pairs else 20):
+            yield len(work), result
+
+
+def main(
+    *,
+    pairs: Annotated[bool, typer.Option("--pairs", help="Every pair of faults, too.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="How many processes.")] = os.cpu_count() or 1,
+) -> None:
+    """Live through every fault, or every pair; exit 1 if anything was violated."""
+    logging.getLogger("shared").setLevel(logging.CRITICAL)
+    began = time.monotonic()
+    tested = enumerable = 0
+    violations: list[tuple[str, Faults, str]] = []
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("first faults", total=None)
+        for total, result in explore(pairs=pairs, workers=workers):
+            tested += result.tested
+            enumerable += result.enumerable
+            violations += result.violations
+            progress.update(task, total=total, advance=1, description=f"{tested:,} runs, {len(violations)} bad")
+    for scenario, faults, violation in violations[:20]:
+        shown = ", ".join(f"{fault} at {index}" for index, fault in faults)
+        typer.echo(f"{scenario} with {shown}: {violation}")
+    typer.echo(
+        f"exhaustive: {tested:,} of {enumerable:,} {'pairs' if pairs else 'single faults'} in "
+        f"{len(SCENARIOS)} scenarios, {time.monotonic() - began:.0f} s, {len(violations)} violations"
+    )
+    raise typer.Exit(1 if violations or tested != enumerable else 0)
+
+
+if __name__ == "__main__":
+    typer.run(main)

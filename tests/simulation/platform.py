@@ -1,0 +1,242 @@
+"""The real use cases on simulated ports: what `shared.wiring` does, for one simulated world."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from cloudevents.http import CloudEvent
+from google.api_core import exceptions
+from google.cloud.spanner_v1 import COMMIT_TIMESTAMP
+
+from shared import messages
+from shared.batch import BatchState
+from shared.commits import Patience
+from shared.config import Settings
+from shared.dispatch import Dispatch
+from shared.follow import Follower
+from shared.jobs import Jobs
+from shared.messages import JobMessage
+from shared.orphans import Orphans
+from shared.reconcile import Reconciliation
+from shared.rows import Reads
+from shared.switches import DISPATCH, Switches
+from shared.transitions import Transitions
+from tests.simulation.batch import BatchJob, SimulatedBatch
+from tests.simulation.faults import Fault, Site
+from tests.simulation.judge import Judge
+from tests.simulation.pubsub import Topic
+from tests.simulation.store import Change, Method, Store
+from tests.simulation.world import World
+
+_T = TypeVar("_T")
+
+SETTINGS = Settings(project="simulated", spanner_instance="simulated")
+_TICK = SETTINGS.timing.tick.total_seconds()
+_SWEEP = 3600.0
+_RPC_TIMEOUT = 10.0
+_LATEST_WRITE = 120.0
+_NOTIFIED = {BatchState.RUNNING, BatchState.SUCCEEDED, BatchState.FAILED}
+
+
+class Platform:
+    """One deployment in one world."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.store = Store(self._wire, world.true_now, self._committed)
+        self.batch = SimulatedBatch(world, self._batch_notifies)
+        self.judge = Judge(world, self.batch)
+        self.batch.observer = self.judge.created
+        self.batch.creating = self.judge.creating
+        self.meddle: Callable[[Fault], None] = lambda _: None
+        self._next_tick = math.inf
+        self._wire_up()
+
+    def _wire_up(self) -> None:
+        world, store, batch = self.world, self.store, self.batch
+        self.reads = Reads(store)
+        self.transitions = Transitions(
+            store,
+            timing=SETTINGS.timing,
+            now=world.now,
+            jitter=world.rng.random,
+            patience=Patience(clock=world.clock, sleep=world.sleep, jitter=world.rng.random),
+        )
+        jitter = world.rng.random
+        switches = Switches(store, now=world.now)
+        follower = Follower(
+            transitions=self.transitions,
+            reads=self.reads,
+            batch=batch,
+            publish=self.publish,
+            settings=SETTINGS,
+            now=world.now,
+            jitter=jitter,
+        )
+        self.jobs = Jobs(
+            transitions=self.transitions,
+            reads=self.reads,
+            publish=self.publish,
+            batch_parent=SETTINGS.batch_parent,
+            new_id=lambda: str(uuid.UUID(int=world.rng.getrandbits(128), version=4)),
+        )
+        self.dispatch = Dispatch(
+            transitions=self.transitions,
+            reads=self.reads,
+            batch=batch,
+            follower=follower,
+            switches=switches,
+            settings=SETTINGS,
+            now=world.now,
+        )
+        self.reconciliation = Reconciliation(
+            transitions=self.transitions,
+            reads=self.reads,
+            batch=batch,
+            follower=follower,
+            orphans=Orphans(reads=self.reads, batch=batch, settings=SETTINGS, now=world.now),
+            switches=switches,
+            publish=self.publish,
+            settings=SETTINGS,
+            now=world.now,
+            jitter=jitter,
+        )
+        judge = self.judge
+        self.jobs_topic = Topic(
+            world, "jobs", Site.DELIVER, self._schedule, judge.job_message_acknowledged, self._meddle
+        )
+        self.events_topic = Topic(
+            world, "batch-events", Site.DELIVER, self._notify, judge.notification_acknowledged, self._meddle
+        )
+        self.ticks_topic = Topic(
+            world, "ticks", Site.TICK, self._reconcile, lambda _message, _began: None, self._meddle
+        )
+
+    # What the functions' doors do with an event.
+
+    def _schedule(self, event: CloudEvent) -> None:
+        self.dispatch.schedule(messages.job_message(event))
+
+    def _notify(self, event: CloudEvent) -> None:
+        notification = messages.batch_notification(event)
+        if notification is not None:
+            self.dispatch.notify(notification)
+
+    def _reconcile(self, event: CloudEvent) -> None:
+        self.reconciliation.reconcile(messages.tick(event))
+
+    # The ports.
+
+    def publish(self, message: JobMessage) -> bool:
+        """As `publisher.JobPublisher.publish`."""
+        world = self.world
+        fault = world.cross(Site.PUBLISH)
+        if fault is not Fault.UNAVAILABLE and fault is not Fault.DROPPED:
+            self.jobs_topic.publish(message.encode(), {})
+        if fault is Fault.CRASH_AFTER:
+            world.kill()
+        return fault is None or fault is Fault.DROPPED
+
+    def _wire(self, method: Method, perform: Callable[[], _T]) -> _T:
+        world = self.world
+        if world.process is None:
+            return perform()
+        fault = world.cross(Site.READ if method == "Read" else Site.COMMIT)
+        match fault:
+            case None:
+                return perform()
+            case Fault.ABORTED:
+                raise exceptions.Aborted("simulated")
+            case Fault.UNAVAILABLE:
+                raise exceptions.ServiceUnavailable("simulated, not done")
+            case Fault.TIMEOUT:
+                world.sleep(_RPC_TIMEOUT)
+                raise exceptions.DeadlineExceeded("simulated, not done")
+            case Fault.TIMEOUT_LATER:
+                world.at(world.rng.random() * _LATEST_WRITE, lambda: self._perform_late(perform))
+                world.sleep(_RPC_TIMEOUT)
+                raise exceptions.DeadlineExceeded("simulated, done later")
+        result = perform()
+        match fault:
+            case Fault.CRASH_AFTER:
+                world.kill()
+            case Fault.UNAVAILABLE_DONE:
+                raise exceptions.ServiceUnavailable("simulated, but done")
+            case Fault.TIMEOUT_DONE:
+                world.sleep(_RPC_TIMEOUT)
+                raise exceptions.DeadlineExceeded("simulated, but done")
+        return result
+
+    def _perform_late(self, perform: Callable[[], object]) -> None:
+        try:
+            perform()
+        except exceptions.GoogleAPICallError as error:
+            self.world.note(f"a late write changes nothing: {type(error).__name__}")
+        else:
+            self.world.note("a late write is applied")
+
+    def _batch_notifies(self, job: BatchJob, state: BatchState) -> None:
+        if state not in _NOTIFIED:
+            return
+        world = self.world
+        fault = world.plan.draw(Site.NOTIFY)
+        if fault is not None and world.trace is not None:
+            world.note(f"notification of {state}: {fault}")
+        if fault is Fault.DROPPED:
+            return
+        attributes = notification(job.name, job.uid, state)
+        delay = world.rng.random() * 90 if fault is Fault.DELAYED else 0.0
+        for _ in range(2 if fault is Fault.DOUBLED else 1):
+            world.at(delay, lambda: self.events_topic.publish(b"", attributes))
+
+    def pause(self, *, paused: bool) -> None:
+        """What `jennah pause` and `jennah resume` do."""
+        judge = self.judge
+        judge.paused_from = self.world.time if paused else math.inf
+        judge.resumed_at = math.inf if paused else self.world.time
+        with self.store.batch() as batch:
+            columns = ("Name", "Paused", "SetAt")
+            batch.insert_or_update("Switches", columns, [(DISPATCH, paused, COMMIT_TIMESTAMP)])
+
+    def _meddle(self, fault: Fault) -> None:
+        self.meddle(fault)
+
+    # Ticks. One that finds nothing due does nothing, so those are left out.
+
+    def _committed(self, changes: Sequence[Change]) -> None:
+        self.judge.committed(changes)
+        self.plan_tick()
+
+    def plan_tick(self) -> None:
+        """Let the next tick be the first that finds something to do."""
+        time = self.world.time
+        due = min((check for check in self.judge.checks.values() if check is not None), default=math.inf)
+        if self.judge.orphans():
+            due = min(due, (time // _SWEEP + 1) * _SWEEP)
+        if due == math.inf:
+            return
+        tick = max(math.ceil(due / _TICK), time // _TICK + 1) * _TICK
+        if tick < self._next_tick or self._next_tick <= time:
+            self._next_tick = tick
+            self.world.at(tick - time, lambda: self._tick(tick))
+
+    def _tick(self, planned: float) -> None:
+        if planned == self._next_tick:
+            self._next_tick = math.inf
+            self.ticks_topic.publish(b"", {})
+            self.plan_tick()
+
+
+def notification(name: str, uid: str, state: str) -> dict[str, str]:
+    """The attributes of Batch's own notifications. The project part of the name may be a number."""
+    return {
+        "JobName": name.replace("projects/simulated", "projects/123456"),
+        "JobUID": uid,
+        "NewJobState": state,
+        "Region": "us-central1",
+        "Type": "JOB_STATE_CHANGED",
+    }
+

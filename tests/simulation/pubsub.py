@@ -1,0 +1,124 @@
+"""Pub/Sub, simulated: at least once, in any order, with dead letters."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from cloudevents.http import CloudEvent
+
+from shared.delivery import receive
+from shared.errors import MalformedEvent
+from tests.simulation.faults import Fault, Site
+from tests.simulation.world import EPOCH, Killed, Violation, World
+
+_HEADERS = {"Content-Type": "application/json"}
+_MOST_DELIVERIES = 5
+_LONGEST_BACKOFF = 600.0
+SKEW = 20.0
+
+
+@dataclass(slots=True)
+class Message:
+    """One message, and how often it was delivered. `genuine`: from whom it claims to be."""
+
+    number: int
+    body: bytes
+    genuine: bool = True
+    deliveries: int = 0
+    skew: float = 0.0
+
+
+@dataclass
+class Topic:
+    """A topic with one push subscription.
+
+    `use` is what the function does with a decoded event; `on_acknowledged` is told of every message that was
+    acknowledged, with the message and the virtual time at which its delivery began.
+    """
+
+    world: World
+    name: str
+    site: Site
+    use: Callable[[CloudEvent], object]
+    on_acknowledged: Callable[[Message, float], None]
+    on_delivery: Callable[[Fault], None]
+    dead_letters: list[Message] = field(default_factory=list)
+    in_flight: int = 0
+    _published: int = 0
+
+    def publish(self, data: bytes, attributes: Mapping[str, str], *, genuine: bool = True) -> Message:
+        """Put a message into the topic."""
+        world = self.world
+        self._published += 1
+        message: dict[str, object] = {
+            "messageId": str(self._published),
+            "publishTime": (EPOCH + timedelta(seconds=world.time)).isoformat(),
+        }
+        if data:  # Pub/Sub leaves out what is empty
+            message["data"] = base64.b64encode(data).decode()
+        if attributes:
+            message["attributes"] = attributes
+        made = Message(self._published, json.dumps({"message": message, "subscription": "s"}).encode(), genuine)
+        self._send(made, world.rng.random() * 0.05)
+        return made
+
+    def _send(self, message: Message, delay: float) -> None:
+        self.in_flight += 1
+        self.world.at(delay, lambda: self._deliver(message))
+
+    def _deliver(self, message: Message) -> None:
+        world = self.world
+        self.in_flight -= 1
+        message.skew = 0.0
+        fault = world.plan.draw(self.site)
+        if fault is not None:
+            if world.trace is not None:
+                world.note(f"{self.name} {message.number} {fault}")
+            if fault is Fault.DROPPED:
+                return
+            if fault is Fault.DELAYED:
+                self._send(message, world.rng.random() * 120)
+                return
+            if fault is Fault.DOUBLED:
+                self._send(message, world.rng.random() * 3)
+            elif fault is Fault.SKEWED:
+                message.skew = (world.rng.random() - 0.5) * 2 * SKEW
+            else:
+                self.on_delivery(fault)
+        message.deliveries += 1
+        began = world.time
+
+        def work() -> None:
+            refusal = receive(_HEADERS, message.body, self.use)
+            fault = world.cross(Site.ACKNOWLEDGE)
+            if world.trace is not None:
+                world.note(f"answers {refusal.message if refusal else 'done'}")
+            if refusal is not None:
+                self._again(message, malformed=isinstance(refusal, MalformedEvent))
+                return
+            self.on_acknowledged(message, began)
+            if fault is Fault.ACK_LOST:
+                self._send(message, 1 + world.rng.random() * 10)
+
+        def ended(error: BaseException | None) -> None:
+            self.in_flight -= 1
+            if isinstance(error, Killed):
+                self._again(message)
+            elif error is not None:
+                raise Violation(f"{self.name}: answered 500: {type(error).__name__}: {error}") from error
+
+        self.in_flight += 1
+        world.spawn(f"{self.name} {message.number}", work, ended=ended, skew=message.skew)
+
+    def _again(self, message: Message, *, malformed: bool = False) -> None:
+        if message.deliveries >= _MOST_DELIVERIES:
+            self.dead_letters.append(message)
+            if message.genuine and malformed:
+                raise Violation(f"{self.name}: a genuine message was refused as malformed")
+            return
+        backoff = min(_LONGEST_BACKOFF, 2.0**message.deliveries)
+        self._send(message, backoff * (0.5 + self.world.rng.random() / 2))

@@ -1,0 +1,246 @@
+"""One seed, one world: what its tenants do, what goes wrong, and whether everything held."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from google.api_core.exceptions import GoogleAPIError
+from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, KeySet
+
+from shared.api import SubmitRequest
+from shared.errors import Conflict, FailedPrecondition, JennahError, NotFound
+from shared.jobs import TenantGone
+from shared.messages import JobMessage
+from shared.model import JobKey
+from tests.simulation.faults import Chance, Fault, Site
+from tests.simulation.platform import Platform, notification
+from tests.simulation.world import Killed, Violation, World
+
+HOUR = 3600.0
+# Faults stop here in a run that must come to its end; by then most jobs are in the middle of theirs.
+_FAULTS_END = 600.0
+# A job may stay queued for a day, and be retried as often as its budget for that allows.
+_LATEST_END = 14 * 24 * HOUR
+_MOST_STEPS = 20_000
+_SAFETY_STEPS = 250
+_MOST_TRIES = 40
+_LONGEST_PAUSE = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a seed. `violation` is None where everything held; `hits` counts the faults."""
+
+    seed: int
+    violation: str | None
+    steps: int
+    jobs: int
+    hits: Counter[tuple[Site, Fault]] = field(default_factory=Counter)
+    trace: list[str] | None = None
+
+
+def run_seed(seed: int, *, trace: bool = False) -> Outcome:
+    """Live through the world of a seed."""
+    rng = random.Random(seed)
+    chance = Chance(random.Random(~seed), rng.choice((0.02, 0.05, 0.1)))
+    lines: list[str] | None = [] if trace else None
+    world = World(rng, chance, lines)
+    tenants: Tenants | None = None
+    violation = None
+    try:
+        tenants = Tenants(world, random_jobs(rng))
+        if rng.random() < 0.2:
+            safety(world)
+        else:
+            liveness(world, tenants.platform, chance.stop)
+    except Violation as found:
+        violation = str(found)
+    except Exception as error:  # noqa: BLE001 - a seed must be named whatever goes wrong in it
+        violation = f"{type(error).__name__}: {error}"
+    finally:
+        world.close()
+    jobs = tenants.count if tenants else 0
+    return Outcome(seed, violation, world.steps, jobs, chance.hits, lines)
+
+
+def safety(world: World) -> None:
+    """Faults never stop; whatever happens must be right, and nothing need ever end."""
+    world.run(until=_LATEST_END, most_steps=_SAFETY_STEPS)
+
+
+def liveness(world: World, platform: Platform, stop: Callable[[], None]) -> None:
+    """Faults stop, and everything must come to its end."""
+    world.run(until=_FAULTS_END, most_steps=_MOST_STEPS)
+    stop()
+    platform.plan_tick()
+    world.run(until=_LATEST_END, most_steps=_MOST_STEPS)
+    platform.judge.end()
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A job that a tenant will ask for. Times are virtual seconds; None: never."""
+
+    tenant: int
+    script: tuple[str, ...]
+    at: float = 0.0
+    max_retries: int = 1
+    key: str | None = None
+    again_at: float | None = None
+    cancel_at: float | None = None
+
+
+_SCRIPTS = (
+    ("ok",),
+    ("ok",),
+    ("exit1", "ok"),
+    ("exit1",),
+    ("exit3", "exit3", "ok"),
+    ("timeout", "ok"),
+    ("preempted", "ok"),
+    ("lost", "exit1", "ok"),
+    ("invalid",),
+)
+
+
+def random_jobs(rng: random.Random) -> list[Wish]:
+    """What the tenants of a seed want: three to five jobs."""
+    wishes = []
+    for number in range(3 + int(rng.random() * 3)):
+        at = rng.random() * 20
+        key = f"key-{number}" if rng.random() < 0.7 else None
+        wishes.append(
+            Wish(
+                tenant=number % 2,
+                script=rng.choice(_SCRIPTS),
+                at=at,
+                max_retries=int(rng.random() * 4),
+                key=key,
+                again_at=at + rng.random() * 5 if key and rng.random() < 0.3 else None,
+                cancel_at=at + rng.random() ** 2 * 120 if rng.random() < 0.3 else None,
+            )
+        )
+    return wishes
+
+
+class Tenants:
+    """Clients of the platform, who ask for jobs and try again until they are answered.
+
+    Args:
+        world: where.
+        wishes: what they want.
+    """
+
+    def __init__(self, world: World, wishes: list[Wish]) -> None:
+        self.platform = Platform(world)
+        self.platform.meddle = self._meddle
+        self.count = 0
+        self._world = world
+        self._ids = [str(uuid.UUID(int=world.rng.getrandbits(128), version=4)) for _ in range(2)]
+        world.race = self._race
+        with self.platform.store.batch() as batch:
+            batch.insert(
+                "Tenants", ["TenantId", "CreatedAt"], [[name, COMMIT_TIMESTAMP] for name in self._ids]
+            )
+        for wish in wishes:
+            self._submit(wish, wish.at, cancel_at=wish.cancel_at)
+            if wish.again_at is not None:
+                self._submit(wish, wish.again_at)
+
+    def _submit(self, wish: Wish, at: float, *, cancel_at: float | None = None) -> None:
+        request = SubmitRequest(image_uri="i", commands=list(wish.script), max_retries=wish.max_retries)
+        tenant = self._ids[wish.tenant]
+        platform, world = self.platform, self._world
+
+        def submit() -> None:
+            job, _ = platform.jobs.submit(tenant, request, wish.key)
+            platform.judge.submitted(job, wish.key)
+            self.count += 1
+            if cancel_at is not None:
+                self._cancel(job.key, max(0.0, cancel_at - world.time))
+
+        self._insist("submission", submit, delay=at, tries=_MOST_TRIES if wish.key else 1)
+
+    def _cancel(self, key: JobKey, delay: float) -> None:
+        def cancel() -> None:
+            self.platform.jobs.cancel(*key)
+            self.platform.judge.cancelled(key)
+
+        self._insist("cancel", cancel, delay=delay, tries=_MOST_TRIES)
+
+    def _insist(self, name: str, work: Callable[[], None], *, delay: float, tries: int) -> None:
+        """Do it until it is answered, as a client does."""
+
+        def ended(error: BaseException | None) -> None:
+            if error is None or isinstance(error, NotFound | FailedPrecondition | TenantGone):
+                return
+            if isinstance(error, Conflict) or not isinstance(error, JennahError | GoogleAPIError | Killed):
+                raise Violation(f"{name}: {type(error).__name__}: {error}") from error
+            if tries > 1:
+                self._insist(name, work, delay=1 + self._world.rng.random() * 20, tries=tries - 1)
+
+        self._world.spawn(name, work, ended=ended, delay=delay)
+
+    # What others do, at the worst moment.
+
+    def _some_job(self) -> JobKey | None:
+        keys = list(self.platform.judge.rows)
+        return keys[int(self._world.rng.random() * len(keys))] if keys else None
+
+    def _race(self, fault: Fault) -> None:
+        key = self._some_job()
+        if key is None:
+            return
+        if fault is Fault.CANCEL_RACES:
+            self._cancel(key, 0.0)
+        else:
+            self._delete(key.tenant_id)
+
+    def _delete(self, tenant: str) -> None:
+        """The tenant's rows go all at once, as when an operator deletes them."""
+        self.platform.judge.deleted.add(tenant)
+        process, self._world.process = self._world.process, None
+        with self.platform.store.batch() as batch:
+            batch.delete("Tenants", KeySet(keys=[[tenant]]))
+        self._world.process = process
+
+    def _meddle(self, fault: Fault) -> None:
+        platform, rng = self.platform, self._world.rng
+        match fault:
+            case Fault.POISON:
+                topic = platform.jobs_topic if rng.random() < 0.5 else platform.events_topic
+                topic.publish(b"\xff not JSON", {"JobName": "jobs/of-somebody-else"}, genuine=False)
+            case Fault.FORGED:
+                self._forge()
+            case Fault.PAUSED:
+                platform.pause(paused=True)
+                self._world.at(rng.random() * _LONGEST_PAUSE, lambda: platform.pause(paused=False))
+            case _:
+                pass
+
+    def _forge(self) -> None:
+        """Somebody who may publish to Batch's topic lies; a message of ours is about another attempt."""
+        platform, rng = self.platform, self._world.rng
+        key = self._some_job()
+        if key is None:
+            return
+        row = platform.judge.rows[key]
+        attempt = max(1, row["Attempt"] + int(rng.random() * 3) - 1)
+        state = rng.choice(("RUNNING", "SUCCEEDED", "FAILED", "CANCELLED", "NEW_STATE"))
+        truths = platform.judge.truths(key, row["Attempt"])
+        name = platform.judge.name(key, attempt)
+        uid = "forged"
+        if truths and rng.random() < 0.5:
+            # The container itself knows its uid while it runs.
+            name, uid = truths[-1].name, truths[-1].uid
+            if truths[-1].started is None:
+                return
+        if rng.random() < 0.3:
+            platform.jobs_topic.publish(JobMessage(key, attempt).encode(), {}, genuine=False)
+        else:
+            platform.events_topic.publish(b"", notification(name, uid, state), genuine=False)
+
