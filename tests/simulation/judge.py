@@ -11,7 +11,7 @@ from base64 import b64decode
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from math import inf
 from typing import Any, NoReturn
@@ -63,6 +63,7 @@ class Judge:
     final_at: dict[JobKey, float] = field(default_factory=dict)
     steps: dict[Key, dict[str, Any]] = field(default_factory=dict)
     attempts: dict[Key, dict[str, Any]] = field(default_factory=dict)
+    retries_due: dict[tuple[JobKey, int], datetime | None] = field(default_factory=dict)
     _creates: Counter[str] = field(default_factory=Counter)
 
     # After every commit.
@@ -111,6 +112,8 @@ class Judge:
                 self._fail(key, f"{status} → {step['FromStatus']} → {step['ToStatus']} is no step")
             self._true(key, row, step, before)
             status = step["ToStatus"]
+            if status == "PENDING":
+                self.retries_due[key, row["Attempt"]] = row["NotBefore"]
         if status != row["Status"]:
             self._fail(key, f"the row is {row['Status']}, its history {status}")
         self._owed(key, row)
@@ -193,14 +196,14 @@ class Judge:
             self._fail(key, f"it is {row['Status']}, a Batch job appears, and nobody will look at it")
         if row["Attempt"] > attempt and not self.batch.gone.get(made.name):
             self._fail(key, f"a Batch job of attempt {attempt} appears at attempt {row['Attempt']}")
-        due = row["NotBefore"]
-        if row["Attempt"] == attempt and due and self.world.true_now() < due - timedelta(seconds=SKEW):
-            self._fail(key, "its retry was started before its time")
 
     def creating(self, name: str) -> None:
         """Look at a CreateJob that is about to be sent."""
         if self.world.time - self.paused_from > _LONGEST_CALLS:
             self._fail(_parsed(name)[0], "it was sent to Batch while dispatch is paused")
+        due = self.retries_due.get(_parsed(name))
+        if due is not None and self.world.true_now() < due - timedelta(seconds=SKEW):
+            self._fail(_parsed(name)[0], "its retry was started before its time")
 
     # At every acknowledgement.
 

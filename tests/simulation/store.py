@@ -157,12 +157,13 @@ class Store:
         rows = data.rows
         if plan.index is None and not keyset.all_ and not keyset.ranges:
             found: list[Row] = []
-            for key in sorted({plan.key(values) for values in keyset.keys}):
+            asked = {plan.key(values) for values in keyset.keys}
+            for key in sorted(asked & rows.keys()) if len(asked) > 1 else asked:
                 row = rows.get(key)
-                if seen is not None:
-                    seen.append((data, key, row))
                 if row is not None:
                     found.append(row)
+            if seen is not None:
+                seen.extend((data, key, rows.get(key)) for key in asked)
         else:
             if seen is not None:
                 seen.append((data, None, data.version))
@@ -252,22 +253,31 @@ class _Data:
         return entries
 
 
-class _Last:
-    """What comes after every value of a key."""
+class _Edge:
+    """What comes before every value of a key, as NULL does, or after."""
+
+    __slots__ = ("_after",)
+
+    def __init__(self, *, after: bool) -> None:
+        self._after = after
 
     def __gt__(self, _: object) -> bool:
-        return True
+        return self._after
 
     def __lt__(self, _: object) -> bool:
-        return False
+        return not self._after
 
 
-_LAST = _Last()
+_FIRST, _LAST = _Edge(after=False), _Edge(after=True)
+
+
+def _comparable(key: Key) -> Key:
+    return tuple([_FIRST if value is None else value for value in key])
 
 
 def _ranges(plan: ReadPlan, keyset: KeySet) -> list[tuple[Key, Key]]:
     """Where each key or range begins, and where it is over. A prefix comes before all that it begins."""
-    encode = plan.index.encoded if plan.index else tuple
+    encode = plan.index.encoded if plan.index else _comparable
     bounds = []
     for values in keyset.keys:
         key = encode(plan.key(values))
