@@ -66,7 +66,6 @@ _SENTENCES = {
     "string_type": "must be a string",
     "int_type": "must be a whole number",
     "float_type": "must be a number",
-    "finite_number": "must be a finite number",
     "literal_error": "must be {expected}",
     "string_too_short": "must have at least {min_length} character",
     "string_too_long": "must have at most {max_length} characters",
@@ -102,7 +101,7 @@ class BackoffRequest(_Shape):
     """How long retries wait: each a random share of a delay that grows up to a limit."""
 
     first_delay_seconds: _Seconds = 10
-    factor: Annotated[float, Field(ge=1, le=10, allow_inf_nan=False)] = 2
+    factor: Annotated[float, Field(ge=1, le=10)] = 2
     max_delay_seconds: _Seconds = 600
 
     @model_validator(mode="after")

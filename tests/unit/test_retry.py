@@ -133,6 +133,19 @@ def test_the_verdict_is_the_first_matching_rules_then_the_budgets(
     assert decision.job.infra_retry_count == infra_used + (expected and whose == "infrastructure")
 
 
+@given(kinds=st.lists(st.tuples(st.booleans(), actions), min_size=1, max_size=4))
+def test_of_several_rules_that_match_the_first_decides(kinds: list[tuple[bool, RetryAction]]) -> None:
+    matching = tuple(
+        RetryRule(exit_codes=(2,), action=action)
+        if by_code
+        else RetryRule(reasons=(FailureReason.USER_EXIT,), action=action)
+        for by_code, action in kinds
+    )
+    verdict = judge(a_job(RetryPolicy(rules=matching)), EXIT_2)
+    assert verdict.again == (kinds[0][1] is RetryAction.RETRY)
+    assert "rule 1 says" in verdict.why
+
+
 @pytest.mark.parametrize(
     "reason", [FailureReason.REJECTED, FailureReason.NAME_TAKEN, FailureReason.PLATFORM_FAULT]
 )
@@ -260,3 +273,17 @@ def test_what_a_newer_release_stored_beside_is_ignored(spec: JobSpec) -> None:
     if stored["retry"]["backoff"]:
         stored["retry"]["backoff"]["jitter"] = "none"
     assert JobSpec.from_json(stored) == spec
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        {"provisioning": "reserved"},
+        {"retry": {"rules": [{"reasons": ["timeout"], "action": "pause"}]}},
+        {"retry": {"rules": [{"reasons": ["eclipse"], "action": "fail"}]}},
+    ],
+    ids=str,
+)
+def test_a_value_that_this_release_does_not_know_is_not_guessed(stored: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="is not a valid"):
+        JobSpec.from_json(stored)
