@@ -174,7 +174,7 @@ class Reconciliation:
             # One row that can't be repaired must not stop the others, nor come first each time.
             _logger.exception("check failed", extra={"job": job.job_id})
             done.batch_failures += isinstance(error, Unavailable)
-            return Touch(job=job, next_check_at=self._now() + self._follower.spacing(job))
+            return self._later(job, self._timing.live_check)
         done.batch_failures = 0
         return touch
 

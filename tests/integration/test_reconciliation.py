@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import grpc
 import pytest
@@ -10,9 +12,10 @@ from google.cloud import batch_v1
 
 from jennah.local.batch_faults import Fault
 from jennah.local.batch_jobs import JobState
-from shared.batch import batch_job, batch_name
+from shared.batch import BatchPage, batch_job, batch_name
 from shared.batch_ids import batch_id
 from shared.errors import Unavailable
+from shared.events import BatchRef
 from shared.messages import JobMessage
 from shared.model import JobKey, JobStatus
 from tests.integration.conftest import Platform
@@ -123,6 +126,23 @@ def test_a_listing_that_fails_leaves_each_job_to_be_asked_for(platform: Platform
     with platform.faults.answer("ListJobs", grpc.StatusCode.UNAVAILABLE):
         platform.tick(2 * MINUTE)
     assert {platform.status(key) for key in keys} == {JobStatus.COMPLETED}
+
+
+def test_a_listing_that_shows_an_earlier_batch_job_of_the_name_is_no_proof(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [platform.scheduled("sleep", "60") for _ in range(24)]
+    listing = platform.batch.list_jobs
+
+    def stale(*arguments: Any, **named: Any) -> BatchPage:
+        page = listing(*arguments, **named)
+        earlier = [replace(record, ref=BatchRef(record.ref.name, "earlier")) for record in page.records]
+        return BatchPage(earlier, page.next_page_token)
+
+    monkeypatch.setattr(platform.batch, "list_jobs", stale)
+    platform.tick(2 * MINUTE)
+    assert {platform.job(key).attempt for key in keys} == {1}
+    platform.faults.vanish("*")
 
 
 # What Batch keeps queued
@@ -317,8 +337,11 @@ def test_reconciliation_notes_an_end_that_came_after_the_jobs_own(platform: Plat
 
 def test_a_platform_fault_fails_a_job_at_its_maximum_age_and_not_before(platform: Platform) -> None:
     key = platform.submit("true")
+    longest = platform.settings.timing.pending_max_age
     start, age = platform.clock, timedelta()
     with platform.faults.answer("CreateJob", grpc.StatusCode.PERMISSION_DENIED, job=glob(key)):
+        platform.dispatch.schedule(JobMessage(key, 1))
+        platform.clock += longest - HOUR
         while platform.status(key) is JobStatus.PENDING:
             age = platform.clock - start
             platform.clock += max(owed(platform, key), timedelta())
@@ -327,7 +350,6 @@ def test_a_platform_fault_fails_a_job_at_its_maximum_age_and_not_before(platform
             for message in platform.published:
                 platform.dispatch.schedule(message)
     assert platform.status(key) is JobStatus.FAILED
-    longest = platform.settings.timing.pending_max_age
     assert longest - 20 * MINUTE < age < longest + 20 * MINUTE
     assert platform.attempts(key)[0].reason == "platform_fault"
 
