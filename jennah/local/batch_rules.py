@@ -29,7 +29,7 @@ class ActiveRule:
         self.held = 0
         self.released = asyncio.Event()
         # Two rules of one seed must not choose the same occasions: what one drops the other could not double.
-        self._random = random.Random(f"{rule.seed} {rule.action} {rule.method} {rule.states}")
+        self._random = random.Random(repr(rule))
 
     def applies(self, action: Action, job_id: str, method: str, state: str) -> bool:
         """Whether it has something to say here. Every occasion is put to its share once, so ask once."""

@@ -33,7 +33,7 @@ from jennah.render import show
 from shared.config import Settings
 from tests.chaos.books import Offence, Wrong, batch_jobs_at_work, checked, compare, read_rows
 from tests.chaos.load import Load, plan
-from tests.chaos.scene import Progress, RunFailed, count_final, open_database, run_in_folder
+from tests.chaos.scene import Progress, RunFailed, count_jobs, open_database, run_in_folder
 from tests.chaos.spanner_faults import SpannerWire
 from tests.chaos.trouble import Trouble
 
@@ -79,16 +79,17 @@ class Chaos:
             with trouble:
                 while not load.done:
                     _require_running(cloud)
-                    load.finished = count_final(database)
+                    load.finished, _ = count_jobs(database)
                     self._show(load, trouble)
                     time.sleep(_POLL_SECONDS)
             self._counts, self._refusals = trouble.counts, load.refusals
             stopped = time.monotonic()
             self._progress.phase("the faults have stopped: waiting for the rest")
-            while load.finished < len(self._submissions) and time.monotonic() - stopped < _FINAL_SECONDS:
+            unfinished = len(self._submissions)
+            while unfinished and time.monotonic() - stopped < _FINAL_SECONDS:
                 _require_running(cloud)
                 time.sleep(_POLL_SECONDS)
-                load.finished = count_final(database)
+                load.finished, unfinished = count_jobs(database)
                 self._show(load, trouble)
         took = time.monotonic() - stopped
         parent = Settings.from_env(cloud.env).batch_parent

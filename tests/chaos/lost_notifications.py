@@ -36,7 +36,7 @@ from shared.batch_ids import parse_batch_id
 from shared.config import Timing
 from shared.model import Actor, JobKey, JobStatus
 from tests.chaos.books import Row, read_rows
-from tests.chaos.scene import Progress, RunFailed, count_final, open_database, run_in_folder
+from tests.chaos.scene import Progress, RunFailed, count_jobs, open_database, run_in_folder
 
 _SCALE: Final = 30
 _DETECTION, _REPAIR = 120 / _SCALE, 240 / _SCALE
@@ -80,7 +80,7 @@ def measure(folder: Path, jobs: int, progress: Progress) -> str:
             _submit(cloud, jobs, progress)
             progress.phase("waiting for reconciliation")
             deadline = time.monotonic() + _PATIENCE_SECONDS
-            while (final := count_final(database)) < jobs:
+            while (final := count_jobs(database)[0]) < jobs:
                 if time.monotonic() > deadline:
                     raise RunFailed(f"{jobs - final} of {jobs} jobs were not repaired.")
                 progress.update({"final": final, "dropped": dropped.acted()})

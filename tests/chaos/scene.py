@@ -92,11 +92,12 @@ def open_database(cloud: LocalCloud) -> Database:
     return connect(env["GOOGLE_CLOUD_PROJECT"], env["SPANNER_INSTANCE"], env["SPANNER_DATABASE"])
 
 
-def count_final(database: Database) -> int:
-    """How many jobs are final."""
+def count_jobs(database: Database) -> tuple[int, int]:
+    """How many jobs are final, and how many are not."""
     with database.snapshot() as snapshot:
-        sql = "SELECT COUNT(*) FROM Jobs WHERE Status IN ('COMPLETED', 'FAILED', 'CANCELLED')"
-        return int(next(iter(snapshot.execute_sql(sql)))[0])
+        sql = "SELECT COUNTIF(Status IN ('COMPLETED', 'FAILED', 'CANCELLED')), COUNT(*) FROM Jobs"
+        final, total = next(iter(snapshot.execute_sql(sql)))
+    return int(final), int(total) - int(final)
 
 
 class Progress:

@@ -54,7 +54,9 @@ class Trouble:
                 "CreateJob", grpc.StatusCode.RESOURCE_EXHAUSTED, share=0.05
             ),
             "creates timed out": batch.time_out("CreateJob", times=None, share=0.05),
-            "reads of Batch refused": batch.answer("GetJob", grpc.StatusCode.UNAVAILABLE, share=0.03),
+            "gets refused": batch.answer("GetJob", grpc.StatusCode.UNAVAILABLE, share=0.1),
+            "lists refused": batch.answer("ListJobs", grpc.StatusCode.UNAVAILABLE, share=0.1),
+            "cancels refused": batch.answer("CancelJob", grpc.StatusCode.UNAVAILABLE, share=0.1),
         }
         self._wire.faulty = True
         self._killer.start()
