@@ -29,6 +29,9 @@ from shared.rows import ATTEMPT_COLUMNS, JOB_COLUMNS, TRANSITION_COLUMNS, job_fr
 PAGE = 200
 """Jobs that are held in memory at once. One may have 256 KiB of environment."""
 
+KEYS = 10_000
+"""Keys that are read at once: a read with a limit costs the emulator as much as one without."""
+
 OVERDUE = timedelta(minutes=15)
 """No check is so late while reconciliation runs and keeps up."""
 
@@ -66,6 +69,7 @@ class Check:
         now: the clock; it says only what is overdue.
         tenant_id: only this tenant's jobs; None: everybody's.
         page: how many jobs are read at once.
+        keys: how many jobs' keys are.
         figures: what was read and found so far.
     """
 
@@ -73,6 +77,7 @@ class Check:
     now: Callable[[], datetime]
     tenant_id: str | None = None
     page: int = PAGE
+    keys: int = KEYS
     figures: Figures = field(default_factory=Figures)
 
     def violations(self, progress: Callable[[Figures], object] = lambda _: None) -> Iterator[Violation]:
@@ -81,26 +86,31 @@ class Check:
         Raises:
             google.api_core.exceptions.NotFound: a table or a column is not there.
         """
-        after: JobKey | None = None
-        while True:
+        for keys in self._keys():
+            these = KeyRange(start_closed=list(keys[0]), end_closed=list(keys[-1]))
             with self.database.snapshot(multi_use=True) as snapshot:
-                page = _Page.read(snapshot, self._rest(after), limit=self.page)
+                page = _Page.read(snapshot, these)
             for row in page.jobs:
-                after = JobKey(row[0], row[1])
-                found = self._judge(row, page.transitions.get(after, []), page.attempts.get(after, []))
+                key = JobKey(row[0], row[1])
+                found = self._judge(row, page.transitions.get(key, []), page.attempts.get(key, []))
                 self.figures.violations += len(found)
                 self.figures.damaged_jobs += bool(found)
-                yield from (Violation(*after, what) for what in found)
+                yield from (Violation(*key, what) for what in found)
             progress(self.figures)
-            if len(page.jobs) < self.page:
-                return
 
-    def _rest(self, after: JobKey | None) -> KeyRange:
+    def _keys(self) -> Iterator[list[JobKey]]:
+        """The keys of all jobs, in pages; a job that is submitted meanwhile may be left out."""
         # A key that is a prefix stands for all that it begins, and an empty one for the whole table.
         end = [self.tenant_id] if self.tenant_id else []
-        if after is None:
-            return KeyRange(start_closed=[self.tenant_id or ""], end_closed=end)
-        return KeyRange(start_open=list(after), end_closed=end)
+        rest = KeyRange(start_closed=[self.tenant_id or ""], end_closed=end)
+        while True:
+            with self.database.snapshot() as snapshot:
+                rows = _read(snapshot, "Jobs", ("TenantId", "JobId"), rest, limit=self.keys)
+                keys = [JobKey(*row) for row in rows]
+            yield from (keys[start : start + self.page] for start in range(0, len(keys), self.page))
+            if len(keys) < self.keys:
+                return
+            rest = KeyRange(start_open=list(keys[-1]), end_closed=end)
 
     def _judge(self, row: Row, history: list[Row], attempts: list[Row]) -> list[str]:
         self.figures.jobs += 1
@@ -128,14 +138,10 @@ class _Page:
     attempts: Mapping[JobKey, list[Row]]
 
     @classmethod
-    def read(cls, snapshot: Snapshot, rest: KeyRange, *, limit: int) -> _Page:
-        """The first `limit` jobs of `rest`; 3 RPCs."""
-        jobs = list(_read(snapshot, "Jobs", JOB_COLUMNS.values(), rest, limit=limit))
-        if not jobs:
-            return cls([], {}, {})
-        these = KeyRange(start_closed=jobs[0][:2], end_closed=jobs[-1][:2])
+    def read(cls, snapshot: Snapshot, these: KeyRange) -> _Page:
+        """The jobs of a range of keys; 3 RPCs."""
         return cls(
-            jobs,
+            list(_read(snapshot, "Jobs", JOB_COLUMNS.values(), these)),
             _by_job(_read(snapshot, "JobStateTransitions", _with_key(TRANSITION_COLUMNS), these)),
             _by_job(_read(snapshot, "JobAttempts", _with_key(ATTEMPT_COLUMNS), these)),
         )
