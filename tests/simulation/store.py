@@ -8,7 +8,7 @@ A commit is checked in the order in which the emulator checks it:
 
 1. every mutation: its table, its columns, the number and type of its values;
 2. each row in turn: what it says by itself (NULLs, lengths, times), whether it is there, its parent;
-3. what the rows that were written became: CHECKs and unique indexes.
+3. what the rows that were written became: first all unique indexes, then all CHECKs.
 """
 
 from __future__ import annotations
@@ -387,8 +387,8 @@ class _Commit:
         """Check the rows as they would be, then make them so.
 
         Raises:
-            OutOfRange: a CHECK is violated.
-            AlreadyExists: a unique index is.
+            AlreadyExists: a unique index is violated.
+            OutOfRange: a CHECK is.
         """
         changes = []
         moves: list[_Move] = []
@@ -398,10 +398,10 @@ class _Commit:
             if before is None and row is None:
                 continue
             changes.append(Change(name, key, before, row))
-            if row is not None and data.table.checks:
-                _check(data.table, key, row)
             if data.table.unique:
                 self._move(data, key, before, row, moves)
+        for change in changes:
+            _check(self.data[change.table].table, change)
         for entries, _, old, _ in moves:
             if old is not None:
                 del entries[old]
@@ -430,10 +430,11 @@ class _Commit:
             moves.append(_Move(entries, key, old, new))
 
 
-def _check(table: Table, key: Key, row: Row) -> None:
+def _check(table: Table, change: Change) -> None:
     for position, allowed in table.checks:
-        if row[position] is not None and row[position] not in allowed:
-            raise exceptions.OutOfRange(f"Check constraint of {table.name} is violated for key {key}")
+        value = None if change.after is None else change.after[position]
+        if value is not None and value not in allowed:
+            raise exceptions.OutOfRange(f"Check constraint of {table.name} is violated for key {change.key}")
 
 
 class _Move(NamedTuple):
