@@ -1,0 +1,141 @@
+"""What is stored costs nothing: reads of a tick and calls of a job's life, beside many finished jobs.
+
+GROWTH_JOBS sets how many (20,000): `GROWTH_JOBS=100000 pytest tests/verify/test_growth.py`. The emulator
+takes 500 to 1,000 of them a second in commits of 20 jobs, and is slower with smaller and with larger ones.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import psutil
+import pytest
+from google.cloud.spanner_v1.database import Database
+
+from jennah.local.batch_jobs import JobState
+from jennah.local.batch_server import BatchServer
+from jennah.operations.check import Check, Figures
+from shared.batch_ids import batch_id
+from shared.messages import JobMessage
+from shared.model import JobKey, JobStatus
+from shared.transitions import transition_id
+from tests.integration.conftest import Platform, make_platform
+from tests.integration.wire import Wire
+
+JOBS = int(os.environ.get("GROWTH_JOBS", "20000"))
+_IN_A_COMMIT = 20
+_TENANTS = 10
+
+PARENT = "projects/p/locations/us-central1"
+LIFE = (None, "PENDING", "SCHEDULED", "RUNNING", "COMPLETED")
+TIMES = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=second) for second in range(4)]
+
+
+def fill(database: Database, count: int) -> None:
+    """Insert `count` finished jobs with their histories and attempts."""
+    tenants = [str(uuid.uuid4()) for _ in range(_TENANTS)]
+    with database.batch() as batch:
+        batch.insert("Tenants", ["TenantId", "CreatedAt"], [[tenant, TIMES[0]] for tenant in tenants])
+    for start in range(0, count, _IN_A_COMMIT):
+        tenant = tenants[start // _IN_A_COMMIT % _TENANTS]
+        keys = [JobKey(tenant, str(uuid.uuid4())) for _ in range(min(_IN_A_COMMIT, count - start))]
+        names = [(f"{PARENT}/jobs/{batch_id(key, 1)}", f"uid-{key.job_id}") for key in keys]
+        with database.batch() as batch:
+            batch.insert(
+                "Jobs",
+                (
+                    *("TenantId", "JobId", "Status", "ImageUri", "Version", "BatchParent"),
+                    *("CreatedAt", "ScheduledAt", "StartedAt", "CompletedAt", "UpdatedAt"),
+                    *("GcpBatchJobName", "BatchUid"),
+                ),
+                [
+                    (*key, "COMPLETED", "busybox", 4, PARENT, *TIMES, TIMES[-1], *name)
+                    for key, name in zip(keys, names, strict=True)
+                ],
+            )
+            batch.insert(
+                "JobStateTransitions",
+                (
+                    *("TenantId", "JobId", "TransitionId", "FromStatus", "ToStatus", "TransitionedAt"),
+                    *("Reason", "Actor", "Attempt"),
+                ),
+                [
+                    (*key, transition_id(n), LIFE[n - 1], LIFE[n], TIMES[n - 1], "because", "batch", 1)
+                    for key in keys
+                    for n in range(1, len(LIFE))
+                ],
+            )
+            batch.insert(
+                "JobAttempts",
+                ("TenantId", "JobId", "Attempt", "GcpBatchJobName", "BatchUid", "CreatedAt"),
+                [(*key, 1, *name, TIMES[1]) for key, name in zip(keys, names, strict=True)],
+            )
+
+
+def calls(platform: Platform, wire: Wire) -> dict[str, Counter[str]]:
+    """The calls to Spanner that each of these takes."""
+    counted: dict[str, Counter[str]] = {}
+
+    def count(what: str, do: Callable[[], object]) -> None:
+        wire.taken()
+        do()
+        counted[what] = wire.taken()
+
+    keys: list[JobKey] = []
+    count("an idle tick", platform.tick)
+    count("a submission", lambda: keys.append(platform.submit("true")))
+    [key] = keys
+    count("a tick with one due job", lambda: platform.tick(timedelta(minutes=2)))
+    count("its start", lambda: platform.dispatch.schedule(JobMessage(key, 1)))
+    platform.faults.wait_for_state(batch_id(key, 1), JobState.SUCCEEDED)
+    uid = platform.uid(key)
+    for state in ("RUNNING", "SUCCEEDED"):
+        count(f"its notification {state}", lambda state=state: platform.notify(key, state, uid=uid))  # type: ignore[misc]  # mypy can't infer a lambda with a default
+    assert platform.status(key) is JobStatus.COMPLETED
+    return counted
+
+
+@pytest.mark.timeout(900)
+def test_finished_jobs_cost_nothing(
+    wired: Database,
+    database: Database,
+    wire: Wire,
+    batch_server: BatchServer,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    platform = make_platform(wired, batch_server)
+    calls(platform, wire)  # warm
+    before = calls(platform, wire)
+    began = time.monotonic()
+    fill(database, JOBS)
+    filled = time.monotonic()
+    assert calls(platform, wire) == before
+    process = psutil.Process()
+    idle = process.memory_info().rss
+    most = idle
+    check = Check(database, now=lambda: datetime.now(UTC))
+
+    def measure(_: Figures) -> None:
+        nonlocal most
+        most = max(most, process.memory_info().rss)
+
+    checking = time.monotonic()
+    assert list(check.violations(measure)) == []
+    took = time.monotonic() - checking
+    assert check.figures.jobs >= JOBS
+    grown = (most - idle) / 2**20
+    lines = (
+        f"beside {JOBS:,} finished jobs (stored in {filled - began:.0f} s), as without them:",
+        *(f"  {what}: {dict(counted)}" for what, counted in before.items()),
+        f"jennah check: {check.figures.jobs / took:,.0f} jobs/s, memory grew by {grown:.0f} MiB",
+    )
+    with capsys.disabled():
+        sys.stdout.write("\n" + "\n".join(lines) + "\n")
+    # A page of 200 jobs and 10,000 keys; all rows at once would take 4 KiB a job.
+    assert grown < 40
