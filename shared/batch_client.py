@@ -24,7 +24,7 @@ from shared.errors import Unavailable
 # Seconds. Without the client's own retries, which would go on for a minute: messages are the retries here.
 _READ_TIMEOUT = 10.0
 _MOST_TASKS = 100
-_PAGE = 500
+_PAGE = 200
 
 
 class NameTaken(Exception):
