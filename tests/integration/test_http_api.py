@@ -24,8 +24,10 @@ from tests.integration.function_process import PROJECT, running_function, schema
 
 JOB_FIELDS = [
     *("job_id", "tenant_id", "name", "status", "status_detail", "image_uri", "commands", "env"),
-    *("timeout_seconds", "created_at", "updated_at", "scheduled_at", "started_at", "completed_at"),
-    *("retry_count", "max_retries", "attempt", "error_message", "gcp_batch_job_name", "version"),
+    *("timeout_seconds", "retry", "provisioning"),
+    *("created_at", "updated_at", "scheduled_at", "started_at", "completed_at"),
+    *("retry_count", "max_retries", "infra_retry_count", "attempt"),
+    *("error_message", "gcp_batch_job_name", "version"),
 ]
 TRANSITION_FIELDS = [
     *("transition_id", "from_status", "to_status", "transitioned_at", "reason", "actor", "attempt"),
@@ -190,7 +192,13 @@ def test_health_needs_no_token(server: Server) -> None:
 
 
 def test_a_submitted_job_is_shown_in_full(ann: Caller) -> None:
+    retry = {
+        "backoff": {"first_delay_seconds": 1, "factor": 1.1, "max_delay_seconds": 60},
+        "rules": [{"exit_codes": [2], "action": "fail"}, {"reasons": ["timeout"], "action": "retry"}],
+        "max_infrastructure_retries": 0,
+    }
     asked = {**BODY, "name": "é", "env": {"A": "b"}, "max_retries": 1, "timeout_seconds": 9}
+    asked |= {"retry": retry, "provisioning": "spot"}
     answer = ann.submit(asked)
     job = answer.json()
     assert answer.status_code == 201
