@@ -81,6 +81,21 @@ def test_a_publish_that_fails_is_tried_again_soon_and_not_for_every_row(platform
     assert len(set(waits)) == len(waits), "they fall due together when the outage ends"
 
 
+def test_a_tick_ends_in_time_and_leaves_the_rest_to_the_next(platform: Platform) -> None:
+    keys = [platform.submit("true") for _ in range(6)]
+    platform.published.clear()
+
+    def slow(_: JobMessage) -> bool:
+        platform.clock += timedelta(seconds=8)
+        return True
+
+    platform.on_publish = slow
+    assert platform.tick(2 * MINUTE) == 2  # a quarter of the function's minute; the rest is room
+    platform.on_publish = None
+    assert platform.tick() == 4
+    assert {message.key for message in platform.published} == set(keys)
+
+
 def test_a_publish_that_works_is_spaced_ever_further(platform: Platform) -> None:
     key = platform.submit("true")
     platform.tick(10 * MINUTE)
