@@ -91,7 +91,7 @@ class Chaos:
                 time.sleep(_POLL_SECONDS)
                 load.finished, unfinished = count_jobs(database)
                 self._show(load, trouble)
-        took = time.monotonic() - stopped
+            took = time.monotonic() - stopped
         parent = Settings.from_env(cloud.env).batch_parent
         address = cloud.address_of("batch")
         while (

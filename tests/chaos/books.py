@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -188,7 +188,7 @@ def _judge_runs(row: Row, exit_codes: Mapping[int, Sequence[int | None]]) -> Ite
             expected = 0
         else:
             continue  # cancelled: it may have run or not
-        if expected is not None and Counter(ran)[expected] == 0:
+        if expected is not None and expected not in ran:
             yield Offence(
                 Wrong.BROKEN_RECORD,
                 job.job_id,

@@ -44,7 +44,7 @@ SHARES: Final[Mapping[SpannerFault, float]] = {
     SpannerFault.COMMIT_ANSWER_LOST: 0.02,
     SpannerFault.COMMIT_LATE: 0.01,
 }
-"""The share of reads, or of commits, that each befalls."""
+"""How often each befalls a read or a commit in the chaos run."""
 
 
 class SpannerWire(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc brings no types
@@ -53,6 +53,7 @@ class SpannerWire(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc brings 
     Args:
         target: says where the emulator is, once somebody calls.
         seed: of the choice of calls.
+        shares: of reads, or of commits, that each fault befalls.
 
     Attributes:
         address: where it listens ("127.0.0.1:port").
@@ -60,12 +61,15 @@ class SpannerWire(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc brings 
         committed: the faults so far.
     """
 
-    def __init__(self, target: Callable[[], str], seed: int) -> None:
+    def __init__(
+        self, target: Callable[[], str], seed: int, shares: Mapping[SpannerFault, float] = SHARES
+    ) -> None:
         self.faulty = False
         self.committed: Counter[SpannerFault] = Counter()
         self._random = random.Random(seed)
         self._choosing = threading.Lock()
         self._target = target
+        self._shares = shares
         self._channel_to = cache(grpc.insecure_channel)
         self._server = grpc.server(futures.ThreadPoolExecutor(_THREADS), handlers=[self])
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
@@ -110,7 +114,7 @@ class SpannerWire(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc brings 
             if not self.faulty:
                 return None
             place = self._random.random()
-            for fault, share in SHARES.items():
+            for fault, share in self._shares.items():
                 if (method in _READS) is (fault is SpannerFault.READ_UNAVAILABLE):
                     if place < share:
                         self.committed[fault] += 1

@@ -1,0 +1,81 @@
+"""The wire that the chaos run lays before Spanner does to commits what it says."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import pytest
+from google.api_core import exceptions
+from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, KeySet
+from google.cloud.spanner_v1.database import Database
+
+from shared.database import connect
+from tests.chaos.spanner_faults import SpannerFault, SpannerWire
+
+Opened = Callable[..., AbstractContextManager[Database]]
+
+
+@pytest.fixture
+def through(spanner_host: str, database: Database, monkeypatch: pytest.MonkeyPatch) -> Opened:
+    """Opens the database behind a wire that commits one fault, on a share of the occasions."""
+
+    @contextmanager
+    def opened(fault: SpannerFault, share: float = 1) -> Iterator[Database]:
+        with SpannerWire(lambda: spanner_host, 0, {fault: share}) as wire:
+            monkeypatch.setenv("SPANNER_EMULATOR_HOST", wire.address)
+            behind = connect("jennah-test", "jennah-test", database.database_id)
+            count(behind)  # makes its session
+            wire.faulty = True
+            yield behind
+            assert set(wire.committed) == {fault}
+
+    return opened
+
+
+def insert(database: Database) -> None:
+    with database.batch(timeout_secs=0) as batch:
+        batch.insert("Tenants", ["TenantId", "CreatedAt"], [[str(uuid.uuid4()), COMMIT_TIMESTAMP]])
+
+
+def count(database: Database) -> int:
+    with database.snapshot() as snapshot:
+        return len(list(snapshot.read("Tenants", ["TenantId"], KeySet(all_=True))))
+
+
+@pytest.mark.parametrize(
+    ("fault", "answer", "applied"),
+    [
+        (SpannerFault.COMMIT_ABORTED, exceptions.Aborted, 0),
+        (SpannerFault.COMMIT_UNAVAILABLE, exceptions.ServiceUnavailable, 0),
+        (SpannerFault.COMMIT_NEVER_ARRIVED, exceptions.DeadlineExceeded, 0),
+        (SpannerFault.COMMIT_ANSWER_LOST, exceptions.DeadlineExceeded, 1),
+    ],
+)
+def test_a_commit_that_fails_with_and_without_effect(
+    through: Opened,
+    database: Database,
+    fault: SpannerFault,
+    answer: type[Exception],
+    applied: int,
+) -> None:
+    with through(fault) as behind, pytest.raises(answer):
+        insert(behind)
+    assert count(database) == applied
+
+
+def test_a_commit_that_is_applied_after_its_caller_gave_up(through: Opened, database: Database) -> None:
+    with through(SpannerFault.COMMIT_LATE) as behind, pytest.raises(exceptions.DeadlineExceeded):
+        insert(behind)
+    assert count(database) == 0
+    deadline = time.monotonic() + 10
+    while count(database) == 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_read_that_is_refused_is_read_again(through: Opened) -> None:
+    with through(SpannerFault.READ_UNAVAILABLE, 0.5) as behind:
+        assert [count(behind) for _ in range(20)] == [0] * 20
