@@ -137,8 +137,6 @@ def _numbered(row: Transition) -> bool:
 def _origin(job: Job, own: Sequence[Transition]) -> Replayed:
     """Where an adopted job stood at its adoption; what its own trail never sets is as in the row."""
     status, attempt = (own[0].from_status, own[0].attempt) if own else (job.status, job.attempt)
-    if job.version == 0 and own:
-        raise BrokenHistory("the row is at version 0, its history is not")
     if attempt is None or (own and status not in _LIVE):
         raise BrokenHistory(f"version 1 starts from {status} at attempt {attempt}")
     return Replayed(

@@ -490,6 +490,24 @@ def test_a_revived_job_is_reported() -> None:
     assert "revives a job that had failed" in damaged.violations()[0]
 
 
+def test_a_batch_job_that_no_transition_recorded_is_reported() -> None:
+    rows = FULL["cancelled before"]
+    [attempt] = rows.attempts
+    name = f"{PARENT}/jobs/{batch_id(rows.job.key, 1)}"
+    damaged = Rows(
+        replace(rows.job, gcp_batch_job_name=name, batch_uid="uid"),
+        rows.history,
+        (replace(attempt, gcp_batch_job_name=name, batch_uid="uid"),),
+    )
+    assert damaged.violations() != []
+
+
+def test_an_adopted_job_keeps_the_batch_job_of_its_attempt() -> None:
+    rows = lived(adopted(JobStatus.RUNNING), succeeded)
+    assert rows.violations() == []
+    assert replace(rows, job=replace(rows.job, gcp_batch_job_name=None)).violations() != []
+
+
 def test_batch_may_show_the_project_by_its_number() -> None:
     rows = FULL["runs"]
     name = (rows.job.gcp_batch_job_name or "").replace("projects/p/", "projects/123456/")
