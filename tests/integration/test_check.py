@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,9 @@ from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, JsonObject, KeyRange, KeyS
 from google.cloud.spanner_v1.database import Database
 from google.cloud.spanner_v1.instance import Instance
 
+from jennah.access import CommandFailed
 from jennah.operations import check as check_module
+from jennah.operations import check_command
 from jennah.operations.check import Check, Violation
 from jennah.operations.migrate import migrate
 from shared.batch_ids import batch_id
@@ -132,21 +134,33 @@ def book(database: Database) -> Book:
 
 
 @pytest.fixture
-def run(spanner_host: str, spanner_instance: Instance) -> Run:
-    """Run the command line against the emulator; keywords change its environment."""
+def environment(spanner_host: str, spanner_instance: Instance, book: Book) -> Mapping[str, str]:
+    return {
+        "GOOGLE_CLOUD_PROJECT": "jennah-test",
+        "SPANNER_INSTANCE": spanner_instance.instance_id,
+        "SPANNER_DATABASE": book.database.database_id,
+        "SPANNER_EMULATOR_HOST": spanner_host,
+    }
 
-    def run_jennah(*arguments: str, **changes: str) -> Done:
-        env = {
-            "PATH": os.environ["PATH"],
-            "GOOGLE_CLOUD_PROJECT": "jennah-test",
-            "SPANNER_INSTANCE": "jennah-test",
-            "SPANNER_EMULATOR_HOST": spanner_host,
-        } | changes
-        return subprocess.run(
-            [JENNAH, *arguments], env=env, capture_output=True, text=True, timeout=60, check=False
-        )
 
-    return run_jennah
+@pytest.fixture
+def run(
+    environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Run:
+    """Run the command in this process; keywords change its environment."""
+
+    def run_check(tenant_id: str | None = None, **changes: str) -> Done:
+        for name, value in {**environment, **changes}.items():
+            monkeypatch.setenv(name, value)
+        code, error = 0, ""
+        try:
+            check_command.check(tenant_id=tenant_id, limit=100, as_json=False)
+        except CommandFailed as failure:
+            code, error = failure.exit_code, failure.message
+        printed = capsys.readouterr()
+        return Done([], code, printed.out, printed.err + error)
+
+    return run_check
 
 
 @pytest.mark.parametrize(("page", "keys"), [(1, 1), (4, 9), (4, 18), (200, 10_000)])
@@ -264,51 +278,57 @@ def test_the_command_says_how_much_was_checked(run: Run, book: Book) -> None:
     tenant_id = book.tenant()
     for life in LIVES:
         book.job(tenant_id, *life)
-    environment = {"SPANNER_DATABASE": book.database.database_id}
-    done = run("check", **environment)
+    done = run()
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "9 jobs, 44 transitions checked: no violation.\n"
-    done = run("check", "--tenant", str(uuid.uuid4()), **environment)
-    assert done.returncode == 1
-    assert "There is no tenant" in done.stderr
+    assert run(book.tenant()).stdout == "0 jobs, 0 transitions checked: no violation.\n"
+    unknown = run(str(uuid.uuid4()))
+    assert unknown.returncode == 1
+    assert "There is no tenant" in unknown.stderr
 
-    later = now() - timedelta(minutes=16)
-    key = book.job(tenant_id)
-    book.write("Jobs", key, NextCheckAt=later)
-    done = run("check", **environment)
-    assert done.returncode == 0
+
+def test_an_overdue_job_is_a_warning(run: Run, book: Book) -> None:
+    book.write("Jobs", book.job(book.tenant()), NextCheckAt=now() - timedelta(minutes=16))
+    done = run()
+    assert (done.returncode, done.stdout) == (0, "1 jobs, 1 transitions checked: no violation.\n")
     assert done.stderr == (
         "1 jobs should have been looked at more than 15 minutes ago: does reconciliation run?\n"
     )
 
 
-def test_the_command_prints_violations_and_exits_with_1(run: Run, book: Book) -> None:
+def test_the_command_prints_violations_and_exits_with_1(
+    run: Run, book: Book, environment: Mapping[str, str]
+) -> None:
     tenant_id = book.tenant()
     keys = sorted(book.job(tenant_id, Scheduled) for _ in range(3))
     for key in keys:
         book.write("Jobs", key, NextCheckAt=None)
-    environment = {"SPANNER_DATABASE": book.database.database_id}
-    done = run("check", **environment)
+    done = run()
     assert done.returncode == 1
     assert done.stdout.splitlines()[0].split() == ["TENANT", "JOB", "VIOLATION"]
     assert [tuple(line.split()[:2]) for line in done.stdout.splitlines()[1:]] == keys
-    assert done.stderr == "jennah: 3 jobs, 6 transitions checked: 3 violations in 3 jobs.\n"
+    assert done.stderr == "3 jobs, 6 transitions checked: 3 violations in 3 jobs."
 
-    done = run("check", "--json", "--limit-violations", "2", **environment)
-    assert done.returncode == 1
-    *violations, figures = map(json.loads, done.stdout.splitlines())
+    process = subprocess.run(
+        [JENNAH, "check", "--json", "--limit-violations", "2"],
+        env={"PATH": os.environ["PATH"], **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert process.returncode == 1
+    *violations, figures = map(json.loads, process.stdout.splitlines())
     assert [(line["tenant_id"], line["job_id"]) for line in violations] == keys[:2]
     assert (figures["jobs"], figures["violations"], figures["damaged_jobs"]) == (3, 3, 3)
-    assert "the first 2 are shown" in done.stderr
-
-    other = run("check", "--tenant", book.tenant(), **environment)
-    assert (other.returncode, other.stdout) == (0, "0 jobs, 0 transitions checked: no violation.\n")
+    assert "the first 2 are shown" in process.stderr
+    assert process.stderr.count("\n") == 1, "one sentence, no traceback"
 
 
 def test_a_database_without_the_schema_is_one_sentence(run: Run, empty_database: Database) -> None:
-    done = run("check", SPANNER_DATABASE=empty_database.database_id)
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    done = run(SPANNER_DATABASE=empty_database.database_id)
+    assert done.returncode == 1
     assert "does not have the schema of this release" in done.stderr
-    done = run("check", SPANNER_INSTANCE="")
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    done = run(SPANNER_INSTANCE="")
+    assert done.returncode == 1
     assert "SPANNER_INSTANCE is not set" in done.stderr
