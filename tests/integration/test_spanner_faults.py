@@ -13,6 +13,8 @@ from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, KeySet
 from google.cloud.spanner_v1.database import Database
 
 from shared.database import connect
+from shared.model import JobKey
+from shared.rows import Reads
 from tests.chaos.spanner_faults import SpannerFault, SpannerWire
 
 Opened = Callable[..., AbstractContextManager[Database]]
@@ -79,3 +81,15 @@ def test_a_commit_that_is_applied_after_its_caller_gave_up(through: Opened, data
 def test_a_read_that_is_refused_is_read_again(through: Opened) -> None:
     with through(SpannerFault.READ_UNAVAILABLE, 0.5) as behind:
         assert [count(behind) for _ in range(20)] == [0] * 20
+
+
+def test_reads_of_a_spanner_that_stays_unavailable_end(
+    through: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.database.READ_PATIENCE", 0.5)
+    with through(SpannerFault.READ_UNAVAILABLE) as behind:
+        reads = Reads(behind)
+        with pytest.raises(exceptions.RetryError):
+            reads.job(JobKey("nobody", "nothing"))
+        with pytest.raises(exceptions.RetryError):
+            reads.jobs("nobody", status=None, after=None, limit=1)
