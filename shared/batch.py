@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cache
 from typing import cast
 
 from google.cloud import batch_v1
@@ -151,19 +152,21 @@ def batch_job(job: Job, settings: Settings) -> batch_v1.Job:
         allocation_policy=allocation,
         labels=labels,
         logs_policy=batch_v1.LogsPolicy(destination=batch_v1.LogsPolicy.Destination.CLOUD_LOGGING),
-        notifications=[
-            batch_v1.JobNotification(
-                pubsub_topic=topic,
-                message=batch_v1.JobNotification.Message(
-                    type_=batch_v1.JobNotification.Type.JOB_STATE_CHANGED, new_job_state=state
-                ),
-            )
-            for state in (
-                batch_v1.JobStatus.State.RUNNING,
-                batch_v1.JobStatus.State.SUCCEEDED,
-                batch_v1.JobStatus.State.FAILED,
-            )
-        ],
+        notifications=_notifications(topic),
+    )
+
+
+@cache
+def _notifications(topic: str) -> Sequence[batch_v1.JobNotification]:
+    states = batch_v1.JobStatus.State
+    return tuple(
+        batch_v1.JobNotification(
+            pubsub_topic=topic,
+            message=batch_v1.JobNotification.Message(
+                type_=batch_v1.JobNotification.Type.JOB_STATE_CHANGED, new_job_state=state
+            ),
+        )
+        for state in (states.RUNNING, states.SUCCEEDED, states.FAILED)
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import re
 import uuid
+from functools import lru_cache
 
 from shared.model import JobKey, is_uuid
 
@@ -18,6 +19,8 @@ LAST_ATTEMPT = 999_999_999
 _SHAPE = re.compile(r"j([a-z2-7]{26})([a-z2-7]{26})-([1-9][0-9]{0,8})")
 
 
+# Every event of an attempt asks for it, some more than once.
+@lru_cache(maxsize=1024)
 def batch_id(key: JobKey, attempt: int) -> str:
     """The Batch job id of this attempt.
 

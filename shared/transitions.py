@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, cast
 
@@ -286,7 +286,7 @@ def transition_id(version: int) -> str:
 def _changes(before: Job, after: Job) -> Mapping[str, Any]:
     # A touch between the read and this commit may have set the last three: a transition has the last word.
     changed = {"tenant_id", "job_id", "updated_at", "status_detail", "not_before", "next_check_at"} | {
-        field.name for field in fields(Job) if getattr(before, field.name) != getattr(after, field.name)
+        name for name in JOB_COLUMNS if getattr(before, name) != getattr(after, name)
     }
     return {JOB_COLUMNS[name]: column_value(name, getattr(after, name)) for name in changed}
 
