@@ -1,4 +1,4 @@
-"""Live through many worlds, and show what was found: python -m tests.simulation FIRST..LAST
+"""Live through many worlds, and show what was found: `python -m tests.simulation FIRST..LAST`.
 
 One seed alone is shown with its whole trace; the same seed always gives the same trace.
 """
@@ -6,7 +6,6 @@ One seed alone is shown with its whole trace; the same seed always gives the sam
 from __future__ import annotations
 
 import gc
-import logging
 import multiprocessing
 import os
 import signal
@@ -49,7 +48,6 @@ class Figures:
 
 def run_seeds(seeds: Sequence[int]) -> Figures:
     """Live through these worlds, one after the other, in this process."""
-    logging.getLogger("shared").setLevel(logging.CRITICAL)
     figures = Figures()
     for seed in seeds:
         outcome = run_seed(seed)
@@ -86,12 +84,21 @@ def main(
     console = Console(stderr=True)
     began = time.monotonic()
     figures = Figures()
+    tenths = 0
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("seeds", total=len(chosen))
         for found in run_in_parallel(chosen, workers):
+            for outcome in found.violations:
+                progress.console.print(f"seed {outcome.seed}: {outcome.violation}", markup=False)
             figures.add(found)
-            progress.update(task, completed=figures.seeds, description=f"{len(figures.violations)} violations")
+            done = figures.seeds * 10 // len(chosen)
+            if done > tenths and not console.is_terminal:
+                console.print(f"{figures.seeds:,} seeds, {len(figures.violations)} violations")
+            tenths = done
+            progress.update(
+                task, completed=figures.seeds, description=f"{len(figures.violations)} violations"
+            )
     elapsed = time.monotonic() - began
     _show(figures)
     typer.echo(_line(figures, elapsed, workers))
@@ -100,7 +107,6 @@ def main(
 
 def replay(seed: int) -> int:
     """Show the trace of one seed, and return the exit code."""
-    logging.getLogger("shared").setLevel(logging.CRITICAL)
     outcome = run_seed(seed, trace=True)
     for line in outcome.trace or ():
         typer.echo(line)

@@ -221,7 +221,9 @@ class SimulatedBatch:
             return
         if job.started is None and code != 0:
             job.started = self.world.time
-        job.started = job.started if job.started is not None or state is BatchState.FAILED else self.world.time
+        job.started = (
+            job.started if job.started is not None or state is BatchState.FAILED else self.world.time
+        )
         job.ended, job.exit_code = self.world.time, code
         self._enter(job, state)
 

@@ -5,7 +5,6 @@ python -m tests.simulation.exhaustive [--pairs] shows progress, and ends with on
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import os
 import random
@@ -19,8 +18,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tests.simulation.faults import FAULTS, Exactly, Fault, Site
-from tests.simulation.seeds import Tenants, Wish, liveness
-from tests.simulation.world import World
+from tests.simulation.seeds import Tenants, Wish, liveness, unexpected
+from tests.simulation.world import Violation, World
 
 SCENARIOS: Mapping[str, Wish] = {
     "success": Wish(tenant=0, script=("ok",), key="k"),
@@ -52,13 +51,15 @@ def live(scenario: str, faults: Faults, *, trace: list[str] | None = None) -> tu
     Returns:
         What was violated, None if everything held; and every site that was crossed, in order.
     """
+    unexpected.clear()
     plan = Exactly(dict(faults))
     world = World(random.Random(1), plan, trace)
     try:
         tenants = Tenants(world, [SCENARIOS[scenario]])
         liveness(world, tenants.platform, lambda: None)
-    except AssertionError as found:
-        return str(found) or type(found).__name__, plan.crossed
+        unexpected.check()
+    except Violation as found:
+        return str(found), plan.crossed
     finally:
         world.close()
     return None, plan.crossed
@@ -110,7 +111,6 @@ def main(
     workers: Annotated[int, typer.Option(min=1, help="How many processes.")] = os.cpu_count() or 1,
 ) -> None:
     """Live through every fault, or every pair; exit 1 if anything was violated."""
-    logging.getLogger("shared").setLevel(logging.CRITICAL)
     began = time.monotonic()
     tested = enumerable = 0
     violations: list[tuple[str, Faults, str]] = []
@@ -121,7 +121,9 @@ def main(
             tested += result.tested
             enumerable += result.enumerable
             violations += result.violations
-            progress.update(task, total=total, advance=1, description=f"{tested:,} runs, {len(violations)} bad")
+            progress.update(
+                task, total=total, advance=1, description=f"{tested:,} runs, {len(violations)} bad"
+            )
     for scenario, faults, violation in violations[:20]:
         shown = ", ".join(f"{fault} at {index}" for index, fault in faults)
         typer.echo(f"{scenario} with {shown}: {violation}")

@@ -34,6 +34,7 @@ _COLUMNS = {name: tuple(table.columns) for name, table in load().items()}
 _PARENT = "projects/simulated/locations/us-central1"
 _FINAL = {"COMPLETED", "FAILED", "CANCELLED"}
 _INFRASTRUCTURE = {50001, 50002, 50003, 50004, 50006}
+_REASONS = {50001: "spot_preemption", 50002: "vm_lost", 50005: "timeout"}
 # How long after a pause a function may still go by what it read before: its own timeout, and the cache.
 _LONGEST_CALLS = 60 + 5 + 2 * SKEW
 # A live job is looked at every half an hour at least, and clocks are off.
@@ -64,6 +65,7 @@ class Judge:
     steps: dict[Key, dict[str, Any]] = field(default_factory=dict)
     attempts: dict[Key, dict[str, Any]] = field(default_factory=dict)
     retries_due: dict[tuple[JobKey, int], datetime | None] = field(default_factory=dict)
+    _keys: dict[tuple[str, str], str] = field(default_factory=dict)
     _creates: Counter[str] = field(default_factory=Counter)
 
     # After every commit.
@@ -97,14 +99,20 @@ class Judge:
         if self.world.trace is not None:
             self.world.note(f"{key.job_id[:4]} {row['Status']} v{row['Version']} attempt {row['Attempt']}")
         version = before["Version"] if before else 0
-        status = before["Status"] if before else None
         if row["Version"] < version:
             self._fail(key, "its version went back")
         if before is not None and version == row["Version"]:
             self._touched(key, before, row)
-        elif status in _FINAL:
+        else:
+            self._moved(key, before, row)
+        self._owed(key, row)
+
+    def _moved(self, key: JobKey, before: dict[str, Any] | None, row: dict[str, Any]) -> None:
+        """Whether the new audit rows lead from the row before to this one, by true steps."""
+        status = before["Status"] if before else None
+        if status in _FINAL:
             self._fail(key, f"it was {status}, and changed")
-        for number in range(version + 1, row["Version"] + 1):
+        for number in range(before["Version"] + 1 if before else 1, row["Version"] + 1):
             step = self.steps.get((*key, f"{number:020d}"))
             if step is None:
                 self._fail(key, f"version {number} has no audit row")
@@ -112,11 +120,12 @@ class Judge:
                 self._fail(key, f"{status} → {step['FromStatus']} → {step['ToStatus']} is no step")
             self._true(key, row, step, before)
             status = step["ToStatus"]
-            if status == "PENDING":
+            if status == "FAILED":
+                self._policy_is_kept(key, row, step["Attempt"], ended=number == row["Version"])
+            elif status == "PENDING":
                 self.retries_due[key, row["Attempt"]] = row["NotBefore"]
         if status != row["Status"]:
             self._fail(key, f"the row is {row['Status']}, its history {status}")
-        self._owed(key, row)
 
     def _touched(self, key: JobKey, before: dict[str, Any], row: dict[str, Any]) -> None:
         may = _MUTABLE_WHEN_FINAL if row["Status"] in _FINAL else {"NextCheckAt", "StatusDetail", "NotBefore"}
@@ -124,7 +133,9 @@ class Judge:
             if column not in may and value != before.get(column):
                 self._fail(key, f"{column} changed without a transition")
 
-    def _true(self, key: JobKey, row: dict[str, Any], step: dict[str, Any], before: dict[str, Any] | None) -> None:
+    def _true(
+        self, key: JobKey, row: dict[str, Any], step: dict[str, Any], before: dict[str, Any] | None
+    ) -> None:
         """Whether the truth in Batch justifies this step."""
         attempt, to = step["Attempt"], step["ToStatus"]
         jobs = self.truths(key, attempt)
@@ -155,12 +166,40 @@ class Judge:
 
     def _retry_is_true(self, key: JobKey, row: dict[str, Any], failed: int, before: dict[str, Any]) -> bool:
         """Whether the budget that is spent fits the cause."""
-        jobs = self.truths(key, failed)
-        infrastructure = any(job.lost or job.stuck or job.exit_code in _INFRASTRUCTURE for job in jobs)
+        # The last one counts: an earlier one was deleted outside before anybody knew of it.
+        job = self.truths(key, failed)[-1]
+        infrastructure = job.lost or job.stuck or job.exit_code in _INFRASTRUCTURE
         spent = row["InfraRetryCount"] - before["InfraRetryCount"], row["RetryCount"] - before["RetryCount"]
         if row["RetryCount"] > row["MaxRetries"] or row["Attempt"] != before["Attempt"] + 1:
             return False
         return spent in ({(1, 0)} if infrastructure else {(0, 1)})
+
+    def _policy_is_kept(self, key: JobKey, row: dict[str, Any], attempt: int, *, ended: bool) -> None:
+        """Whether a failed attempt was retried if and only if the job's policy says so. `row` is after it."""
+        jobs = self.truths(key, attempt)
+        if row["Commands"][0] == "invalid" or len(jobs) != 1:
+            if not ended and row["Commands"][0] == "invalid":
+                self._fail(key, "Batch refuses it, and it is tried again")
+            return
+        job, policy = jobs[0], row["Spec"]["retry"]
+        infrastructure = job.lost or job.stuck or job.exit_code in _INFRASTRUCTURE
+        reason = "vanished" if job.lost else _REASONS.get(job.exit_code, "user_exit")
+        used, most = (
+            (row["InfraRetryCount"], policy["max_infrastructure_retries"])
+            if infrastructure
+            else (row["RetryCount"], row["MaxRetries"])
+        )
+        rules = (
+            rule["action"]
+            for rule in policy["rules"]
+            if (not job.lost and job.exit_code in rule.get("exit_codes", ()))
+            or reason in rule.get("reasons", ())
+        )
+        if job.stuck:
+            return
+        again = next(rules, "retry") == "retry" and (used if ended else used - 1) < most
+        if again is ended:
+            self._fail(key, f"{reason} at attempt {attempt} {'ended it' if ended else 'was retried'}")
 
     def _owed(self, key: JobKey, row: dict[str, Any]) -> None:
         """Nothing that may still move is without a check, and no check is too far away."""
@@ -244,10 +283,10 @@ class Judge:
             return
         if job.key not in self.rows:
             self._fail(job.key, "it was accepted, and is not there")
-        for other, used in self.accepted.items():
-            if used is not None and used == idempotency_key and other.tenant_id == job.tenant_id != other:
-                if other.job_id != job.job_id:
-                    self._fail(job.key, "two jobs have one idempotency key")
+        if idempotency_key is not None:
+            first = self._keys.setdefault((job.tenant_id, idempotency_key), job.job_id)
+            if first != job.job_id:
+                self._fail(job.key, "two jobs have one idempotency key")
         self.accepted[job.key] = idempotency_key
 
     def cancelled(self, key: JobKey) -> None:
@@ -273,14 +312,11 @@ class Judge:
                     found.append(job)
         return found
 
-    def settled(self) -> bool:
-        """Whether everything is final, and nothing is owed, on its way or running."""
-        return (
-            all(check is None for check in self.checks.values())
-            and all(row["Status"] in _FINAL for row in self.rows.values())
-            and not any(job.live for job in self.batch.jobs.values())
-            and not any(self.batch.coming.values())
-        )
+    def all_final(self) -> None:
+        """Long after the last fault, only a job that Batch keeps queued may still live."""
+        for key, row in self.rows.items():
+            if row["Status"] not in _FINAL and not any(job.stuck for job in self.truths(key, row["Attempt"])):
+                self._fail(key, f"it is still {row['Status']}, hours after the last fault")
 
     def end(self) -> None:
         """Look at everything once more, when nothing is left to happen."""

@@ -189,8 +189,12 @@ class Platform:
             return
         attributes = notification(job.name, job.uid, state)
         delay = world.rng.random() * 90 if fault is Fault.DELAYED else 0.0
+
+        def send() -> None:
+            self.events_topic.publish(b"", attributes)
+
         for _ in range(2 if fault is Fault.DOUBLED else 1):
-            world.at(delay, lambda: self.events_topic.publish(b"", attributes))
+            world.at(delay, send)
 
     def pause(self, *, paused: bool) -> None:
         """What `jennah pause` and `jennah resume` do."""
@@ -239,4 +243,3 @@ def notification(name: str, uid: str, state: str) -> dict[str, str]:
         "Region": "us-central1",
         "Type": "JOB_STATE_CHANGED",
     }
-

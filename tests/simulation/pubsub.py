@@ -62,7 +62,9 @@ class Topic:
             message["data"] = base64.b64encode(data).decode()
         if attributes:
             message["attributes"] = attributes
-        made = Message(self._published, json.dumps({"message": message, "subscription": "s"}).encode(), genuine)
+        made = Message(
+            self._published, json.dumps({"message": message, "subscription": "s"}).encode(), genuine
+        )
         self._send(made, world.rng.random() * 0.05)
         return made
 
@@ -78,41 +80,55 @@ class Topic:
         if fault is not None:
             if world.trace is not None:
                 world.note(f"{self.name} {message.number} {fault}")
-            if fault is Fault.DROPPED:
+            if not self._act_out(fault, message):
                 return
-            if fault is Fault.DELAYED:
-                self._send(message, world.rng.random() * 120)
-                return
-            if fault is Fault.DOUBLED:
-                self._send(message, world.rng.random() * 3)
-            elif fault is Fault.SKEWED:
-                message.skew = (world.rng.random() - 0.5) * 2 * SKEW
-            else:
-                self.on_delivery(fault)
         message.deliveries += 1
         began = world.time
-
-        def work() -> None:
-            refusal = receive(_HEADERS, message.body, self.use)
-            fault = world.cross(Site.ACKNOWLEDGE)
-            if world.trace is not None:
-                world.note(f"answers {refusal.message if refusal else 'done'}")
-            if refusal is not None:
-                self._again(message, malformed=isinstance(refusal, MalformedEvent))
-                return
-            self.on_acknowledged(message, began)
-            if fault is Fault.ACK_LOST:
-                self._send(message, 1 + world.rng.random() * 10)
-
-        def ended(error: BaseException | None) -> None:
-            self.in_flight -= 1
-            if isinstance(error, Killed):
-                self._again(message)
-            elif error is not None:
-                raise Violation(f"{self.name}: answered 500: {type(error).__name__}: {error}") from error
-
         self.in_flight += 1
-        world.spawn(f"{self.name} {message.number}", work, ended=ended, skew=message.skew)
+        world.spawn(
+            f"{self.name} {message.number}",
+            lambda: self._handle(message, began),
+            ended=lambda error: self._ended(message, error),
+            skew=message.skew,
+        )
+
+    def _act_out(self, fault: Fault, message: Message) -> bool:
+        """Do to a delivery what was drawn, and say whether it takes place now."""
+        chance = self.world.rng.random
+        match fault:
+            case Fault.DROPPED:
+                return False
+            case Fault.DELAYED:
+                self._send(message, chance() * 120)
+                return False
+            case Fault.DOUBLED:
+                self._send(message, chance() * 3)
+            case Fault.SKEWED:
+                message.skew = (chance() - 0.5) * 2 * SKEW
+            case _:
+                self.on_delivery(fault)
+        return True
+
+    def _handle(self, message: Message, began: float) -> None:
+        """What the function does, and what Pub/Sub makes of its answer."""
+        world = self.world
+        refusal = receive(_HEADERS, message.body, self.use)
+        fault = world.cross(Site.ACKNOWLEDGE)
+        if world.trace is not None:
+            world.note(f"answers {refusal.message if refusal else 'done'}")
+        if refusal is not None:
+            self._again(message, malformed=isinstance(refusal, MalformedEvent))
+            return
+        self.on_acknowledged(message, began)
+        if fault is Fault.ACK_LOST:
+            self._send(message, 1 + world.rng.random() * 10)
+
+    def _ended(self, message: Message, error: BaseException | None) -> None:
+        self.in_flight -= 1
+        if isinstance(error, Killed):
+            self._again(message)
+        elif error is not None:
+            raise Violation(f"{self.name}: answered 500: {type(error).__name__}: {error}") from error
 
     def _again(self, message: Message, *, malformed: bool = False) -> None:
         if message.deliveries >= _MOST_DELIVERIES:

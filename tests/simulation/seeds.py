@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import random
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from google.api_core.exceptions import GoogleAPIError
 from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, KeySet
@@ -16,17 +18,23 @@ from shared.errors import Conflict, FailedPrecondition, JennahError, NotFound
 from shared.jobs import TenantGone
 from shared.messages import JobMessage
 from shared.model import JobKey
+from tests.simulation.errors import attach
 from tests.simulation.faults import Chance, Fault, Site
 from tests.simulation.platform import Platform, notification
 from tests.simulation.world import Killed, Violation, World
 
 HOUR = 3600.0
+unexpected = attach()
 # Faults stop here in a run that must come to its end; by then most jobs are in the middle of theirs.
 _FAULTS_END = 600.0
+# From then on: one check that is half an hour off, and the backoff of every retry that is left.
+_ALL_FINAL = _FAULTS_END + 3 * HOUR
 # A job may stay queued for a day, and be retried as often as its budget for that allows.
 _LATEST_END = 14 * 24 * HOUR
 _MOST_STEPS = 20_000
 _SAFETY_STEPS = 250
+# Of all crossings of a boundary, how many go wrong.
+_SHARES = (0.02, 0.05, 0.08, 0.15)
 _MOST_TRIES = 40
 _LONGEST_PAUSE = 600.0
 
@@ -45,8 +53,9 @@ class Outcome:
 
 def run_seed(seed: int, *, trace: bool = False) -> Outcome:
     """Live through the world of a seed."""
+    unexpected.clear()
     rng = random.Random(seed)
-    chance = Chance(random.Random(~seed), rng.choice((0.02, 0.05, 0.1)))
+    chance = Chance(random.Random(~seed), rng.choice(_SHARES))
     lines: list[str] | None = [] if trace else None
     world = World(rng, chance, lines)
     tenants: Tenants | None = None
@@ -57,6 +66,7 @@ def run_seed(seed: int, *, trace: bool = False) -> Outcome:
             safety(world)
         else:
             liveness(world, tenants.platform, chance.stop)
+        unexpected.check()
     except Violation as found:
         violation = str(found)
     except Exception as error:  # noqa: BLE001 - a seed must be named whatever goes wrong in it
@@ -73,10 +83,12 @@ def safety(world: World) -> None:
 
 
 def liveness(world: World, platform: Platform, stop: Callable[[], None]) -> None:
-    """Faults stop, and everything must come to its end."""
+    """Faults stop, and everything must come to its end, in bounded time."""
     world.run(until=_FAULTS_END, most_steps=_MOST_STEPS)
     stop()
     platform.plan_tick()
+    world.run(until=_ALL_FINAL, most_steps=_MOST_STEPS)
+    platform.judge.all_final()
     world.run(until=_LATEST_END, most_steps=_MOST_STEPS)
     platform.judge.end()
 
@@ -89,6 +101,7 @@ class Wish:
     script: tuple[str, ...]
     at: float = 0.0
     max_retries: int = 1
+    policy: Mapping[str, Any] | None = None
     key: str | None = None
     again_at: float | None = None
     cancel_at: float | None = None
@@ -106,11 +119,20 @@ _SCRIPTS = (
     ("invalid",),
 )
 
+_POLICIES: tuple[Mapping[str, Any], ...] = (
+    {"rules": [{"exit_codes": [3], "action": "fail"}]},
+    {"rules": [{"exit_codes": [3], "action": "retry"}, {"reasons": ["user_exit"], "action": "fail"}]},
+    {"rules": [{"reasons": ["timeout", "spot_preemption"], "action": "fail"}]},
+    {"backoff": {"first_delay_seconds": 30, "factor": 3, "max_delay_seconds": 120}},
+    {"max_infrastructure_retries": 1},
+    {"max_infrastructure_retries": 0},
+)
+
 
 def random_jobs(rng: random.Random) -> list[Wish]:
-    """What the tenants of a seed want: three to five jobs."""
+    """What the tenants of a seed want: three jobs, seldom four."""
     wishes = []
-    for number in range(3 + int(rng.random() * 3)):
+    for number in range(3 if rng.random() < 0.8 else 4):
         at = rng.random() * 20
         key = f"key-{number}" if rng.random() < 0.7 else None
         wishes.append(
@@ -119,6 +141,7 @@ def random_jobs(rng: random.Random) -> list[Wish]:
                 script=rng.choice(_SCRIPTS),
                 at=at,
                 max_retries=int(rng.random() * 4),
+                policy=rng.choice(_POLICIES) if rng.random() < 0.3 else None,
                 key=key,
                 again_at=at + rng.random() * 5 if key and rng.random() < 0.3 else None,
                 cancel_at=at + rng.random() ** 2 * 120 if rng.random() < 0.3 else None,
@@ -152,7 +175,10 @@ class Tenants:
                 self._submit(wish, wish.again_at)
 
     def _submit(self, wish: Wish, at: float, *, cancel_at: float | None = None) -> None:
-        request = SubmitRequest(image_uri="i", commands=list(wish.script), max_retries=wish.max_retries)
+        asked = {"image_uri": "i", "commands": wish.script, "max_retries": wish.max_retries}
+        if wish.policy is not None:
+            asked["retry"] = wish.policy
+        request = SubmitRequest.parse(json.dumps(asked).encode())
         tenant = self._ids[wish.tenant]
         platform, world = self.platform, self._world
 
@@ -243,4 +269,3 @@ class Tenants:
             platform.jobs_topic.publish(JobMessage(key, attempt).encode(), {}, genuine=False)
         else:
             platform.events_topic.publish(b"", notification(name, uid, state), genuine=False)
-
