@@ -304,13 +304,14 @@ def _within(entries: Sequence[Any], everything: bool, ranges: Sequence[tuple[Any
 class _Commit:
     """One commit while it is checked: what it would change."""
 
-    __slots__ = ("at", "changes", "data", "now")
+    __slots__ = ("at", "changes", "cleared", "data", "now")
 
     def __init__(self, data: dict[str, _Data], at: DatetimeWithNanoseconds, now: datetime) -> None:
         self.data = data
         self.at = at
         self.now = now
         self.changes: dict[tuple[str, Key], Row | None] = {}
+        self.cleared: list[tuple[str, bool, list[tuple[Key, Key]]]] = []
 
     def do(self, operation: Operation) -> None:
         """Take one row's write, or one deletion."""
@@ -337,7 +338,7 @@ class _Commit:
         before = self._row(name, key)
         if before is None:
             if plan.verb == "update":
-                if (name, key) in self.changes:
+                if (name, key) in self.changes or self._cleared(name, key):
                     raise exceptions.InvalidArgument(f"Row {key} in {name} was deleted and then updated.")
                 raise exceptions.NotFound(f"Table {name}: Row {key} not found.")
             parent = table.parent
@@ -363,21 +364,29 @@ class _Commit:
         return filled
 
     def _delete(self, delete: Delete) -> None:
-        data = self.data[delete.plan.table.name]
-        name = data.table.name
-        wanted = data.select(delete.plan, delete.keyset)
-        # A row written by this very commit may be meant too.
-        if any(table == name for table, _ in self.changes):
-            both = _Data(data.table)
-            both.order = sorted({*data.order, *(key for table, key in self.changes if table == name)})
-            wanted = both.select(delete.plan, delete.keyset)
-        for key in wanted:
-            self._remove(data.table, key)
+        plan, keyset = delete.plan, delete.keyset
+        table = plan.table
+        for values in keyset.keys:
+            self._remove(table, plan.key(values))
+        if keyset.all_ or keyset.ranges:
+            # A row written by this very commit may be meant too.
+            written = [key for name, key in self.changes if name == table.name]
+            order = sorted({*self.data[table.name].order, *written})
+            ranges = _ranges(plan, keyset)
+            self.cleared.append((table.name, keyset.all_, ranges))
+            for at in _within(order, keyset.all_, ranges):
+                self._remove(table, order[at])
+
+    def _cleared(self, table: str, key: Key) -> bool:
+        return any(
+            name == table and _within([key], everything, ranges) for name, everything, ranges in self.cleared
+        )
 
     def _remove(self, table: Table, key: Key) -> None:
-        if self._row(table.name, key) is None:
-            return
+        row = self._row(table.name, key)
         self.changes[table.name, key] = None
+        if row is None:
+            return
         for child in table.children:
             ours = [k for name, k in self.changes if name == child.name and k[: len(key)] == key]
             for below in {*self.data[child.name].children(key), *ours}:

@@ -185,10 +185,19 @@ def deletion(table: str, keyset: KeySet) -> Delete:
     Raises:
         NotFound: no such table.
         FailedPrecondition: a key doesn't fit.
+        MethodNotImplemented: the ends of a range differ before the last part.
     """
     plan = read_plan(table, (), None)
     for values in keyset.keys:
         plan.key(values)
+    ranges = [
+        (plan.prefix(item.start_open or item.start_closed), plan.prefix(item.end_open or item.end_closed))
+        for item in keyset.ranges
+    ]
+    if any(
+        start[:-1] != end[: len(start[:-1])] or end[:-1] != start[: len(end[:-1])] for start, end in ranges
+    ):
+        raise exceptions.MethodNotImplemented("Start and limit keys may only differ in the final key part")
     return Delete(plan, keyset)
 
 

@@ -365,11 +365,12 @@ def _stored_time(value: datetime) -> DatetimeWithNanoseconds:
 
 
 def _json(value: Any) -> Any:
-    text = value.serialize() if isinstance(value, JsonObject) else value
-    if text is None:
-        return None
+    if isinstance(value, JsonObject):
+        value = value.serialize()
+        if value is None:
+            return None
     try:
-        return json.loads(text)
+        return json.loads(str(value) if type(value) is int else value)
     except (TypeError, ValueError):
         raise _refused(value) from None
 
