@@ -1,0 +1,82 @@
+"""Every notification of Batch is lost: how soon reconciliation finds and repairs that, in production's times.
+
+`python -m tests.simulation.lost_notifications` ends with one figure line.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from tests.simulation.faults import Fault, Site
+from tests.simulation.judge import Judge
+from tests.simulation.seeds import HOUR, Tenants, Wish
+from tests.simulation.world import EPOCH, World
+
+# What is promised, in seconds: from the end in Batch, and from the submission, to the job's final state.
+DETECTION, REPAIR = 120.0, 240.0
+
+_MOST_STEPS = 1_000_000
+
+
+class NoNotifications:
+    """All is well, but for Batch's notifications."""
+
+    def draw(self, site: Site) -> Fault | None:
+        """As `faults.Plan.draw`."""
+        return Fault.DROPPED if site is Site.NOTIFY else None
+
+
+@dataclass(frozen=True, slots=True)
+class Delays:
+    """How long each job took to be repaired, in virtual seconds."""
+
+    detection: list[float]
+    repair: list[float]
+
+
+def measure(jobs: int, seed: int) -> Delays:
+    """Let so many jobs, submitted over an hour, run for less than a minute each, and lose what Batch says."""
+    rng = random.Random(seed)
+    world = World(rng, NoNotifications())
+    wishes = [
+        Wish(tenant=number % 2, script=("ok",), at=rng.random() * HOUR, key=str(number))
+        for number in range(jobs)
+    ]
+    tenants = Tenants(world, wishes)
+    world.run(until=4 * HOUR, most_steps=_MOST_STEPS)
+    judge = tenants.platform.judge
+    judge.end()
+    world.close()
+    return _delays(judge)
+
+
+def _delays(judge: Judge) -> Delays:
+    detection, repair = [], []
+    for key, row in judge.rows.items():
+        ended = max(job.ended or 0.0 for job in judge.truths(key, row["Attempt"]))
+        detection.append((row["CompletedAt"] - EPOCH).total_seconds() - ended)
+        repair.append((row["CompletedAt"] - row["CreatedAt"]).total_seconds())
+    return Delays(sorted(detection), sorted(repair))
+
+
+def main(
+    jobs: Annotated[int, typer.Option(min=1, help="How many jobs.")] = 200,
+    seed: Annotated[int, typer.Option(help="What chance begins with.")] = 1,
+) -> None:
+    """Measure it; exit 1 if it takes longer than promised."""
+    delays = measure(jobs, seed)
+    late = delays.detection[-1] > DETECTION or delays.repair[-1] > REPAIR
+    typer.echo(
+        f"lost notifications: {len(delays.repair)} jobs repaired without one; "
+        f"detected after {delays.detection[jobs // 2]:.0f} s (at most {delays.detection[-1]:.0f} s), "
+        f"repaired after {delays.repair[jobs // 2]:.0f} s (at most {delays.repair[-1]:.0f} s), virtual time"
+    )
+    raise typer.Exit(1 if late else 0)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,78 @@
+"""The simulator itself: it repeats to the byte, does enough, notices what is wrong, and finds nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.api_core.exceptions import GoogleAPIError
+
+from shared.lifecycle import NotFound
+from shared.transitions import Transitions
+from tests.simulation import exhaustive, lost_notifications
+from tests.simulation.__main__ import run_seeds
+from tests.simulation.faults import FAULTS, Fault
+from tests.simulation.seeds import run_seed
+
+_CHECKOUT = Path(__file__).parents[2]
+_SEEDS = range(1, 301)
+
+
+def simulate(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "tests.simulation", *arguments]
+    return subprocess.run(command, cwd=_CHECKOUT, capture_output=True, check=False)
+
+
+def test_nothing_is_violated_in_the_first_seeds_and_they_are_worlds_worth_living_in() -> None:
+    figures = run_seeds(_SEEDS)
+    assert [(outcome.seed, outcome.violation) for outcome in figures.violations] == []
+    assert figures.jobs >= 3 * len(_SEEDS)
+    assert figures.steps >= 60 * len(_SEEDS)
+    assert sum(figures.hits.values()) >= 5 * len(_SEEDS)
+    assert {fault for faults in FAULTS.values() for fault in faults} == set(Fault) == set(figures.hits)
+
+
+def test_a_seed_replays_to_the_byte_in_another_process() -> None:
+    first, second = simulate("7"), simulate("7")
+    assert first.stdout == second.stdout
+    assert first.stdout.splitlines()[-1] == b"seed 7: everything held"
+    assert len(first.stdout.splitlines()) > 60
+
+
+def test_a_wrong_range_is_one_sentence() -> None:
+    done = simulate("9..1")
+    assert done.returncode == 2
+    assert b"is no range of seeds" in done.stderr
+
+
+def test_a_bug_is_found_and_its_trace_can_be_had_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    apply: Callable[..., Any] = Transitions.apply
+
+    def believes_in_success(self: Transitions, *arguments: Any, **named: Any) -> Any:
+        try:
+            return apply(self, *arguments, **named)
+        except GoogleAPIError:
+            return NotFound()
+
+    monkeypatch.setattr(Transitions, "apply", believes_in_success)
+    outcome = next(found for seed in _SEEDS if (found := run_seed(seed, trace=True)).violation)
+    again = run_seed(outcome.seed, trace=True)
+    assert (again.violation, again.trace) == (outcome.violation, outcome.trace)
+
+
+@pytest.mark.parametrize("scenario", ["success", "retry, then success", "cancelled while RUNNING"])
+def test_every_single_fault_is_survived(scenario: str) -> None:
+    tested = [exhaustive.live_single((scenario, faults)) for faults in exhaustive.singles(scenario)]
+    assert [found for result in tested for found in result.violations] == []
+    assert len(tested) > 100
+
+
+def test_without_notifications_everything_is_repaired_in_time() -> None:
+    delays = lost_notifications.measure(200, 1)
+    assert len(delays.repair) == 200
+    assert delays.detection[-1] <= lost_notifications.DETECTION
+    assert delays.repair[-1] <= lost_notifications.REPAIR
