@@ -8,7 +8,7 @@ A commit is checked in the order in which the emulator checks it:
 
 1. every mutation: its table, its columns, the number and type of its values;
 2. each row in turn: what it says by itself (NULLs, lengths, times), whether it is there, its parent;
-3. what the rows that were written became: first all unique indexes, then all CHECKs.
+3. what the rows that were written became: unique indexes and CHECKs, which the emulator takes in any order.
 """
 
 from __future__ import annotations

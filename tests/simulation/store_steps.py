@@ -107,3 +107,11 @@ def run(database: Database, work: Callable[[Any], Any]) -> Any:
         return database.run_in_transaction(work, timeout_secs=10, default_retry_delay=0.01)
     except (exceptions.GoogleAPICallError, KeyError, ValueError) as error:
         return type(error).__name__
+
+
+# Tenants a (identity g/1) and b, and job (a, j), whose key is k, with two attempts.
+FILLED = [
+    insert("Tenants", IDENTITY, ["a", "g", "1"], ["b", None, None]),
+    job(JobId="j", IdempotencyKey="k"),
+    insert("JobAttempts", ["TenantId", "JobId", "Attempt"], ["a", "j", 1], ["a", "j", 2]),
+]

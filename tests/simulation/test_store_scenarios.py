@@ -12,6 +12,7 @@ from shared.commits import commit
 from tests.simulation.store import Store
 from tests.simulation.store_steps import (
     ALL,
+    FILLED,
     FUTURE,
     IDENTITY,
     JOB,
@@ -44,7 +45,7 @@ UNKNOWN_STATUS = job(Status="X")
 TAKEN = update("Tenants", IDENTITY, ["b", "g", "1"])
 FROM_THE_FUTURE = insert("Tenants", ["TenantId", "CreatedAt"], ["x", FUTURE])
 
-# Into a database that holds tenants a (identity g/1) and b, and job (a, j), whose key is k.
+# Into a database that holds `FILLED`.
 COMMITS: dict[str, tuple[str, list[Mutation]]] = {
     "nothing": ("OK", []),
     "a row that is there": ("AlreadyExists", [insert("Tenants", ["TenantId"], ["a"])]),
@@ -117,14 +118,7 @@ COMMITS: dict[str, tuple[str, list[Mutation]]] = {
     "NULL before parent": ("FailedPrecondition", [job(TenantId="none", Status=None)]),
     "rows before checks": ("NotFound", [UNKNOWN_STATUS, NO_TENANT]),
     "rows before identities": ("NotFound", [TAKEN, NO_TENANT]),
-    "identities before checks": ("AlreadyExists", [UNKNOWN_STATUS, TAKEN]),
 }
-
-FILLED = [
-    insert("Tenants", IDENTITY, ["a", "g", "1"], ["b", None, None]),
-    job(JobId="j", IdempotencyKey="k"),
-    insert("JobAttempts", ["TenantId", "JobId", "Attempt"], ["a", "j", 1], ["a", "j", 2]),
-]
 
 
 def test_commits_end_as_on_the_emulator(either: Database) -> None:
