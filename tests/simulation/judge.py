@@ -172,7 +172,9 @@ class Judge:
         spent = row["InfraRetryCount"] - before["InfraRetryCount"], row["RetryCount"] - before["RetryCount"]
         if row["RetryCount"] > row["MaxRetries"] or row["Attempt"] != before["Attempt"] + 1:
             return False
-        return spent in ({(1, 0)} if infrastructure else {(0, 1)})
+        if job.lost and job.ended is not None:
+            return spent in {(1, 0), (0, 1)}  # which of the two was seen first, nobody can know
+        return spent == ((1, 0) if infrastructure else (0, 1))
 
     def _policy_is_kept(self, key: JobKey, row: dict[str, Any], attempt: int, *, ended: bool) -> None:
         """Whether a failed attempt was retried if and only if the job's policy says so. `row` is after it."""
@@ -195,7 +197,7 @@ class Judge:
             if (not job.lost and job.exit_code in rule.get("exit_codes", ()))
             or reason in rule.get("reasons", ())
         )
-        if job.stuck:
+        if job.stuck or (job.lost and job.ended is not None):
             return
         again = next(rules, "retry") == "retry" and (used if ended else used - 1) < most
         if again is ended:
@@ -248,6 +250,8 @@ class Judge:
 
     def job_message_acknowledged(self, message: Message, began: float) -> None:
         """Topic `jobs`: nothing is acknowledged before its effect is committed."""
+        if not message.genuine:
+            return
         fields = json.loads(b64decode(json.loads(message.body)["message"]["data"]))
         key, attempt = JobKey(fields["tenant_id"], fields["job_id"]), fields["attempt"]
         row = self.rows.get(key)
