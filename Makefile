@@ -5,7 +5,11 @@ VENV := .venv
 READY := $(VENV)/.ready
 WORKERS ?= 4
 
-.PHONY: demo up test lint format clean
+# Sizes of the slow proofs: which seeds `make simulate` lives through, how many jobs `make chaos` submits.
+SEEDS ?= 1..20000
+JOBS ?= 200
+
+.PHONY: demo up test verify simulate exhaustive mutants chaos lint format clean
 
 # The recipes of demo and up are single plain commands: make runs them without a shell between, so that a SIGTERM to
 # make alone reaches them.
@@ -17,6 +21,24 @@ up: $(READY)
 
 test: $(READY)
 	$(VENV)/bin/pytest -n $(WORKERS) --dist worksteal
+
+# The slow proofs, bounded: on seeds that were never lived through before, and on real processes.
+verify: $(READY)
+	$(VENV)/bin/python -m tests.simulation --fresh 20000
+	$(VENV)/bin/python -m tests.simulation.exhaustive
+	$(VENV)/bin/pytest tests/verify
+
+simulate: $(READY)
+	@$(VENV)/bin/python -m tests.simulation $(SEEDS)
+
+exhaustive: $(READY)
+	@$(VENV)/bin/python -m tests.simulation.exhaustive --pairs
+
+mutants: $(READY)
+	@$(VENV)/bin/python -m tests.mutants
+
+chaos: $(READY)
+	@$(VENV)/bin/python -m tests.chaos --jobs $(JOBS)
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

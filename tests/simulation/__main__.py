@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import secrets
 import signal
 import time
 from collections import Counter
@@ -25,6 +26,7 @@ from tests.simulation.seeds import Outcome, run_seed
 
 _CHUNK = 100
 _MOST_SHOWN = 5
+_FRESH = 10**15
 
 
 @dataclass
@@ -74,10 +76,18 @@ def _begin_worker() -> None:
 
 
 def main(
-    seeds: Annotated[str, typer.Argument(metavar="FIRST..LAST", help="Which seeds, or a single one.")],
+    seeds: Annotated[
+        str, typer.Argument(metavar="FIRST..LAST", help="Which seeds, or a single one, shown with its trace.")
+    ] = "1..1000",
+    *,
+    fresh: Annotated[int, typer.Option(min=0, help="So many seeds that chance chooses, instead.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="How many processes.")] = os.cpu_count() or 1,
 ) -> None:
     """Live through many simulated worlds; exit 1 if anything was violated in one."""
+    if fresh:
+        first = secrets.randbelow(_FRESH)
+        seeds = f"{first}..{first + fresh - 1}"
+        typer.echo(f"seeds {seeds}")
     chosen = _range(seeds)
     if len(chosen) == 1:
         raise typer.Exit(replay(chosen[0]))
