@@ -9,7 +9,8 @@ from typing import Any, Literal
 from google.api_core import exceptions
 from google.cloud.spanner_v1 import JsonObject, KeySet
 
-from tests.simulation.store_schema import Column, Flaw, Index, Key, Row, Table, load, picker
+from tests.simulation.store_schema import Column, Index, Key, Row, Table, load, picker
+from tests.simulation.store_values import Flaw
 
 Verb = Literal["insert", "update", "insert_or_update"]
 

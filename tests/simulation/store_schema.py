@@ -6,26 +6,20 @@ Only the forms of SQL that the file uses are understood; any other stops with an
 from __future__ import annotations
 
 import ast
-import json
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from functools import cache, lru_cache
+from functools import cache
 from operator import itemgetter
-from typing import Any, Literal
-
-from google.api_core import exceptions
-from google.api_core.datetime_helpers import DatetimeWithNanoseconds
-from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, JsonObject
+from typing import Any
 
 from jennah.operations.sql import schema_directory, split
 from tests.simulation.farm_hash import farm_fingerprint
+from tests.simulation.store_values import CONVERT, ENCODE, Kind, acceptor, array
 
 Key = tuple[Any, ...]
 Row = Sequence[Any]
-Kind = Literal["STRING", "INT64", "BOOL", "TIMESTAMP", "JSON", "ARRAY"]
 
 _COLUMN = re.compile(
     r"(?P<name>\w+) (?P<array>ARRAY<)?(?P<type>STRING|INT64|BOOL|TIMESTAMP|JSON)"
@@ -43,22 +37,10 @@ _INDEX = re.compile(
     r"CREATE (?P<unique>UNIQUE )?(?P<filtered>NULL_FILTERED )?INDEX (?P<name>\w+) ON (?P<table>\w+) "
     r"\((?P<key>[\w, ]+)\)"
 )
-_DIGITS = re.compile(r"[+-]?[0-9]+")
 
 
 class UnknownSql(Exception):
     """The schema says something that the store doesn't know: teach it here."""
-
-
-class Flaw(Exception):
-    """What the server refuses about a value, once it comes to its row."""
-
-
-class CommitTime:
-    """Stands in a row for the time of the commit, until there is one."""
-
-
-COMMIT_TIME = CommitTime()
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +201,7 @@ def _items(body: str) -> list[str]:
 
 def _column(found: re.Match[str], position: int) -> Column:
     kind: Any = "ARRAY" if found["array"] else found["type"]
-    convert = _array(_CONVERT[found["type"]]) if found["array"] else _CONVERT[kind]
+    convert = array(CONVERT[found["type"]]) if found["array"] else CONVERT[kind]
     length = sys.maxsize if found["length"] in {None, "MAX"} else int(found["length"])
     not_null, stamped = found["not_null"] is not None, found["stamped"] is not None
     return Column(
@@ -227,41 +209,13 @@ def _column(found: re.Match[str], position: int) -> Column:
         position=position,
         kind=kind,
         convert=convert,
-        accept=_acceptor(found["name"], kind, convert, length, not_null=not_null, stamped=stamped),
+        accept=acceptor(found["name"], kind, convert, length, not_null=not_null, stamped=stamped),
         not_null=not_null,
         default=_default(found["default"]),
         hashed=found["hashed"],
         mask=int(found["mask"] or 0),
         stamped=stamped,
     )
-
-
-def _acceptor(
-    name: str,
-    kind: Kind,
-    convert: Callable[[Any], Any],
-    length: int,
-    *,
-    not_null: bool,
-    stamped: bool,
-) -> Callable[[Any], Any]:
-    def accept(value: Any) -> Any:
-        if value is None:
-            if not_null:
-                raise Flaw(f"Cannot specify a null value for column: {name}")
-            return None
-        cell = convert(value)
-        if kind == "STRING" and len(cell) > length:
-            raise Flaw(f"New value exceeds the maximum size limit for this column: {name}")
-        if cell is COMMIT_TIME and not stamped:
-            raise Flaw(f"Cannot write commit timestamp to column {name}")
-        return cell
-
-    def accept_text(value: Any) -> Any:
-        return value if type(value) is str and len(value) <= length else accept(value)
-
-    # Most values are text that fits: that must be quick.
-    return accept_text if kind == "STRING" else accept
 
 
 def _default(text: str | None) -> Any:
@@ -280,9 +234,9 @@ def _index(found: re.Match[str], table: Table) -> Index:
     for part in found["key"].split(", "):
         name, _, order = part.partition(" ")
         columns.append(table.columns[name])
-        if (columns[-1].kind, order) not in _ENCODE:
+        if (columns[-1].kind, order) not in ENCODE:
             raise UnknownSql(f"{found['name']}: {part}")
-        encode.append(_ENCODE[columns[-1].kind, order])
+        encode.append(ENCODE[columns[-1].kind, order])
     key = tuple(column.position for column in columns)
     return Index(
         name=found["name"],
@@ -293,131 +247,3 @@ def _index(found: re.Match[str], table: Table) -> Index:
         _values=picker(key),
         _rest=picker([position for position in table.key if position not in key]),
     )
-
-
-def _refused(value: object) -> exceptions.FailedPrecondition:
-    return exceptions.FailedPrecondition(f"Could not parse {value!r}")
-
-
-# The client sends integers and times as text, and Spanner reads any text that fits the column: neither minds
-# a number in a column of text, nor digits in one of numbers.
-
-
-def _string(value: Any) -> str:
-    if type(value) is str:
-        return value
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise _refused(value)
-    return str.__str__(value) if isinstance(value, str) else str(value)
-
-
-def _integer(value: Any) -> int:
-    if type(value) is not int:
-        if isinstance(value, bool) or not (
-            isinstance(value, int) or (isinstance(value, str) and _DIGITS.fullmatch(value))
-        ):
-            raise _refused(value)
-        value = int(value)
-    if not -(1 << 63) <= value < 1 << 63:
-        raise _refused(value)
-    return int(value)
-
-
-def _boolean(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise _refused(value)
-    return value
-
-
-def _time(value: Any) -> DatetimeWithNanoseconds | CommitTime:
-    if type(value) is DatetimeWithNanoseconds and value.tzinfo is UTC:
-        return value
-    if isinstance(value, datetime):
-        return stored_time(value)
-    if value == COMMIT_TIMESTAMP:
-        return COMMIT_TIME
-    try:
-        return DatetimeWithNanoseconds.from_rfc3339(value)
-    except (TypeError, ValueError):
-        raise _refused(value) from None
-
-
-def stored_time(value: datetime) -> DatetimeWithNanoseconds:
-    """A time as the client gives it back. One without a zone is UTC."""
-    # Equal times may differ in what is below a microsecond.
-    return _stored_time(value) if isinstance(value, DatetimeWithNanoseconds) else _known_time(value)
-
-
-def _stored_time(value: datetime) -> DatetimeWithNanoseconds:
-    if value.tzinfo is not UTC and value.tzinfo is not None:
-        value = value.astimezone(UTC)
-    nanosecond = getattr(value, "nanosecond", 0) or value.microsecond * 1000
-    return DatetimeWithNanoseconds(
-        value.year,
-        value.month,
-        value.day,
-        value.hour,
-        value.minute,
-        value.second,
-        tzinfo=UTC,
-        nanosecond=nanosecond,
-    )
-
-
-def _json(value: Any) -> Any:
-    if isinstance(value, JsonObject):
-        value = value.serialize()
-        if value is None:
-            return None
-    try:
-        return json.loads(str(value) if type(value) is int else value)
-    except (TypeError, ValueError):
-        raise _refused(value) from None
-
-
-def _array(convert: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]:
-    def converted(value: Any) -> tuple[Any, ...]:
-        if not isinstance(value, list | tuple):
-            raise _refused(value)
-        return tuple([None if item is None else convert(item) for item in value])
-
-    return converted
-
-
-_CONVERT: Mapping[str, Callable[[Any], Any]] = {
-    "STRING": _string,
-    "INT64": _integer,
-    "BOOL": _boolean,
-    "TIMESTAMP": _time,
-    "JSON": _json,
-}
-
-
-_known_time = lru_cache(maxsize=256)(_stored_time)
-
-# In an index NULL comes first, and last where the order is downwards.
-
-
-def _up(value: Any) -> tuple[Any, ...]:
-    return value is not None, value
-
-
-def _time_up(value: Any) -> tuple[Any, ...]:
-    return (False,) if value is None else (True, value, value.nanosecond)
-
-
-def _time_down(value: Any) -> tuple[Any, ...]:
-    if value is None:
-        return (True,)
-    since: timedelta = value - _EPOCH
-    return False, -since, -value.nanosecond
-
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_ENCODE: Mapping[tuple[Kind, str], Callable[[Any], Any]] = {
-    ("STRING", ""): _up,
-    ("INT64", ""): _up,
-    ("BOOL", ""): _up,
-    ("TIMESTAMP", ""): _time_up,
-    ("TIMESTAMP", "DESC"): _time_down,
-}

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, JsonObject, KeySet
+from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, JsonObject, KeySet, param_types
 from google.cloud.spanner_v1.database import Database
 
 from shared.commits import commit
+from tests.simulation.farm_hash import farm_fingerprint
 from tests.simulation.store import Store
 from tests.simulation.store_steps import (
     ALL,
@@ -330,3 +331,12 @@ def test_a_transaction_runs_again_when_what_it_read_has_changed(either: Database
     assert read_versions[0] == [[0]]
     assert read_versions[-1] == [[5]]
     assert read(either, "Jobs", ["Version"], ALL) == [[6]]
+
+
+def test_fingerprints_are_those_of_the_emulator(database: Database) -> None:
+    texts = [("0123456789abcdef-ä" * 4)[:size] for size in range(62)]
+    sql = "SELECT FARM_FINGERPRINT(text) FROM UNNEST(@texts) AS text WITH OFFSET AS place ORDER BY place"
+    types = {"texts": param_types.Array(param_types.STRING)}
+    with database.snapshot() as snapshot:
+        fingerprints = [value for (value,) in snapshot.execute_sql(sql, {"texts": texts}, types)]
+    assert [farm_fingerprint(text) for text in texts] == fingerprints
