@@ -54,7 +54,7 @@ def run(clone: Path, block: str) -> str:
         ("TOKEN=", r"(.|\n)*\"cancelled by the tenant\"(.|\n)*\"status\": \"ok\""),
         ("gcloud", r"(?i)JobId(.|\n)*(COMPLETED|CANCELLED)"),
         (".venv/bin/functions-framework", r"^204\n204\n$"),
-        (".venv/bin/jennah migrate", ""),
+        (".venv/bin/jennah migrate", r"no violation(.|\n)*Dispatch is paused(.|\n)*Dispatch "),
     ],
 )
 def test_a_block_of_commands_runs_and_shows_what_it_should(clone: Path, first: str, expected: str) -> None:
