@@ -200,9 +200,20 @@ def _admission(text: str) -> Admission:
     )
 
 
+_TIMES = (
+    "tick",
+    "pending_check",
+    "pending_check_limit",
+    "live_check",
+    "live_check_limit",
+    "unconfirmed_check",
+    "retry_base",
+)
+
+
 def _timing(environ: Mapping[str, str]) -> Timing:
     changed = {}
-    for setting in ("tick", "pending_check", "live_check", "unconfirmed_check", "retry_base"):
+    for setting in _TIMES:
         name = f"JENNAH_{setting.upper()}_SECONDS"
         text = environ.get(name)
         if not text:

@@ -15,7 +15,15 @@ from shared.errors import SettingsError
 
 NEEDED = {"GOOGLE_CLOUD_PROJECT": "my-project", "SPANNER_INSTANCE": "jennah"}
 ISSUER = {"issuer": "https://accounts.google.com", "audience": "jennah", "provider": "google"}
-TIMES = ("TICK", "PENDING_CHECK", "LIVE_CHECK", "UNCONFIRMED_CHECK", "RETRY_BASE")
+TIMES = (
+    "TICK",
+    "PENDING_CHECK",
+    "PENDING_CHECK_LIMIT",
+    "LIVE_CHECK",
+    "LIVE_CHECK_LIMIT",
+    "UNCONFIRMED_CHECK",
+    "RETRY_BASE",
+)
 
 
 def refusal(**changed: str) -> str:

@@ -18,7 +18,7 @@ def test_the_diagram_is_drawn_from_the_table() -> None:
 
 def test_every_setting_is_documented_and_none_that_does_not_exist() -> None:
     config = (ROOT / "shared" / "config.py").read_text()
-    timing = re.search(r"for setting in \((.*?)\)", config)
+    timing = re.search(r"_TIMES = \((.*?)\)", config, re.DOTALL)
     assert timing is not None
     read = set(re.findall(r'environ(?:\.get\(|, )"([A-Z_]+)"', config))
     read |= {f"JENNAH_{name.upper()}_SECONDS" for name in re.findall(r'"(\w+)"', timing[1])}
