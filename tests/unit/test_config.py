@@ -84,13 +84,7 @@ def test_every_setting_is_read() -> None:
             domains=frozenset({"example.org"}),
             subjects=frozenset({"g:A b"}),
         ),
-        timing=Timing(
-            tick=second,
-            pending_check=second,
-            live_check=second,
-            unconfirmed_check=second,
-            retry_base=second,
-        ),
+        timing=Timing(**{name.lower(): second for name in TIMES}),
         batch_emulator_host="127.0.0.1:9",
         spanner_emulator_host="localhost:9010",
     )
