@@ -33,6 +33,9 @@ _MOST_PUBLISHED = 200
 # Failures in a row after which Batch, or Pub/Sub, is not asked again in this tick: each may cost a timeout.
 _MOST_FAILURES = 3
 
+# Where ticks come every second, a busy machine delivers them later than that: dropping all would be the end.
+_LEAST_AGE = timedelta(seconds=5)
+
 # How much of the function's time is kept for the check that is under way when the tick's own time is over:
 # the slowest asks Batch twice and commits (10 s each at most), and then the chunk's touches are written.
 _ROOM = timedelta(seconds=45)
@@ -99,7 +102,7 @@ class Reconciliation:
         self._jitter = jitter
 
     def reconcile(self, tick: Tick) -> int:
-        """Look at the jobs that are due. A tick older than its interval is dropped: the next one is near.
+        """Look at the jobs that are due. A tick older than its interval, and than 5 s, is dropped.
 
         The longest due come first, from every shard alike. PENDING rows that this tick may not publish any
         more are laid out over the next ticks, so that they never stand before live rows.
@@ -108,7 +111,7 @@ class Reconciliation:
             How many rows were looked at.
         """
         start = self._now()
-        if start - tick.published_at > self._timing.tick:
+        if start - tick.published_at > max(self._timing.tick, _LEAST_AGE):
             return 0
         whole = max(self._timing.function_timeout - _ROOM, self._timing.function_timeout / 4)
         sweep = self._crosses_sweep(tick)
