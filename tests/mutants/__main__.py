@@ -31,7 +31,9 @@ from rich.table import Table
 from tests.mutants.patches import Patch, PatchError, apply, copy_tree, patches
 
 _WANTED = 0.95
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+# Columns of the table where it is not shown on a terminal.
+_WIDTH = 150
+_JOB = re.compile(r"^job [0-9a-f-]{36}: ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,13 +185,16 @@ def _watch(chosen: Sequence[Patch], *, limit: int, workers: int, as_json: bool) 
 
 def _show(hunted: Sequence[Hunted]) -> None:
     table = Table(box=None)
-    for column, justify in (("NO", "right"), ("BUG", "left"), ("SEEDS", "right"), ("SECONDS", "right")):
-        table.add_column(column, justify="right" if justify == "right" else "left", no_wrap=True)
-    table.add_column("WHAT WAS FOUND")
+    table.add_column("NO", justify="right")
+    table.add_column("BUG", no_wrap=True)
+    table.add_column("SEEDS", justify="right")
+    table.add_column("SECONDS", justify="right")
+    table.add_column("WHAT WAS FOUND", no_wrap=True)
     for one in hunted:
-        found = _UUID.sub("…", one.violation) if one.violation else "nothing: it survives"
+        found = _JOB.sub("", one.violation) if one.violation else "nothing: it survives"
         table.add_row(f"{one.number:02d}", one.name, f"{one.seeds:,}", f"{one.seconds:.1f}", found)
-    Console().print(table)
+    console = Console()
+    (console if console.is_terminal else Console(width=_WIDTH)).print(table)
 
 
 def figure(hunted: Sequence[Hunted]) -> str:
