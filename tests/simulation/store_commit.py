@@ -44,6 +44,7 @@ class Data:
         self.rows: dict[Key, Row] = {}
         self.order: list[Key] = []
         self.version: object = object()
+        # Of each unique index, the row that took a key last: only that one can hold it.
         self.unique: dict[str, dict[Key, Key]] = {index.name: {} for index in table.unique}
         # Of each index, the entries with their rows' keys at a version: made when somebody reads through it.
         self.entries: dict[str, tuple[object, list[tuple[Key, Key]]]] = {}
@@ -257,36 +258,30 @@ class Commit:
             if before is None and row is None:
                 continue
             changes.append(Change(name, key, before, row))
-            if data.table.unique:
-                self._move(data, key, before, row, moves)
+            if row is not None and data.table.unique:
+                self._move(data, key, row, moves)
         for change in changes:
             _check(self.data[change.table].table, change)
-        for entries, _, old, _ in moves:
-            if old is not None:
-                del entries[old]
-        for entries, key, _, new in moves:
-            if new is not None:
-                entries[new] = key
+        for entries, key, taken in moves:
+            entries[taken] = key
         for name, key, before, row in changes:
             self.data[name].put(key, before, row)
         return changes
 
-    def _move(self, data: Data, key: Key, before: Row | None, row: Row | None, moves: list[_Move]) -> None:
-        """Note what becomes of the row's entries in the table's unique indexes."""
+    def _move(self, data: Data, key: Key, row: Row, moves: list[_Move]) -> None:
+        """Note which keys of the table's unique indexes the row takes."""
         for index in data.table.unique:
-            old = None if before is None else index.key_of(before)
-            new = None if row is None else index.key_of(row)
-            if old == new:
+            taken = index.key_of(row)
+            if taken is None:
                 continue
             entries = data.unique[index.name]
-            if new is not None:
-                held = entries.get(new)
-                holder = None if held is None or held == key else self._row(data.table.name, held)
-                if (holder is not None and index.key_of(holder) == new) or any(
-                    move.entries is entries and move.new == new for move in moves
-                ):
-                    raise exceptions.AlreadyExists(f"UNIQUE violation on index {index.name}, key: {new}")
-            moves.append(_Move(entries, key, old, new))
+            held = entries.get(taken)
+            holder = None if held is None or held == key else self._row(data.table.name, held)
+            if (holder is not None and index.key_of(holder) == taken) or any(
+                move.entries is entries and move.taken == taken for move in moves
+            ):
+                raise exceptions.AlreadyExists(f"UNIQUE violation on index {index.name}, key: {taken}")
+            moves.append(_Move(entries, key, taken))
 
 
 def _check(table: Table, change: Change) -> None:
@@ -297,9 +292,8 @@ def _check(table: Table, change: Change) -> None:
 
 
 class _Move(NamedTuple):
-    """A row whose key in a unique index becomes another."""
+    """A row that takes a key of a unique index."""
 
     entries: dict[Key, Key]
     key: Key
-    old: Key | None
-    new: Key | None
+    taken: Key

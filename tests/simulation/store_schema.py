@@ -65,7 +65,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """A secondary index: where in a row its key is, and the columns of the primary key that complete it."""
+    """A secondary index: where in a row its key is, and how that is ordered."""
 
     name: str
     key: tuple[int, ...]
@@ -73,7 +73,6 @@ class Index:
     unique: bool
     null_filtered: bool
     _values: Callable[[Row], Key]
-    _rest: Callable[[Row], Key]
 
     def key_of(self, row: Row) -> Key | None:
         """The key of the row's entry, as it is stored; None where the index leaves the row out."""
@@ -81,8 +80,8 @@ class Index:
         return None if self.null_filtered and None in values else values
 
     def entry(self, row: Row) -> Key:
-        """What sorts as the row does in the index."""
-        return self.encoded(self._values(row)) + self._rest(row)
+        """What sorts as the row does in the index; of rows with the same, the primary keys decide."""
+        return self.encoded(self._values(row))
 
     def encoded(self, values: Sequence[Any]) -> Key:
         """What sorts as these first values of a key do in the index."""
@@ -245,5 +244,4 @@ def _index(found: re.Match[str], table: Table) -> Index:
         unique=found["unique"] is not None,
         null_filtered=found["filtered"] is not None,
         _values=picker(key),
-        _rest=picker([position for position in table.key if position not in key]),
     )

@@ -90,6 +90,7 @@ COMMITS: dict[str, tuple[str, list[Mutation]]] = {
     "text for a list": ("FailedPrecondition", [job(Commands="x")]),
     "text for a time": ("FailedPrecondition", [job(NextCheckAt="yesterday")]),
     "text for JSON": ("FailedPrecondition", [job(Spec="{a")]),
+    "a number for JSON": ("OK", [job(Spec=5)]),
     "commit time": ("OK", [job(CreatedAt=COMMIT_TIMESTAMP)]),
     "commit time where none may be": ("FailedPrecondition", [job(NextCheckAt=COMMIT_TIMESTAMP)]),
     "future commit time": ("FailedPrecondition", [FROM_THE_FUTURE]),
@@ -108,10 +109,25 @@ COMMITS: dict[str, tuple[str, list[Mutation]]] = {
         "InvalidArgument",
         [delete("Tenants", ["a"]), update("Tenants", ["TenantId"], ["a"])],
     ),
+    "delete of all, then update of one that was missing": (
+        "InvalidArgument",
+        [("delete", "Tenants", KeySet(all_=True), None), NO_TENANT],
+    ),
+    "delete of a range": (
+        "OK",
+        [("delete", "Jobs", between(start_closed=["a"], end_open=["a", "x"]), None)],
+    ),
+    "delete of a range whose ends differ early": (
+        "MethodNotImplemented",
+        [("delete", "Jobs", between(start_closed=["a"], end_open=["b", "x"]), None)],
+    ),
+    "insert of a child, then delete of its parent": ("OK", [job(), delete("Tenants", ["a"])]),
     "delete of a missing row": ("OK", [delete("Tenants", ["none"])]),
     "delete by half a key": ("FailedPrecondition", [delete("Jobs", ["a"])]),
     # Which error it is, where there are two.
     "types before rows": ("FailedPrecondition", [NO_TENANT, job(Version=True)]),
+    "types before lengths": ("FailedPrecondition", [NO_TENANT, job(JobId="x" * 37, Version=True)]),
+    "keys before rows": ("FailedPrecondition", [NO_TENANT, delete("Jobs", ["a"])]),
     "columns before rows": ("InvalidArgument", [NO_TENANT, insert("Tenants", ["TenantId"])]),
     "rows in turn: missing, too long": ("NotFound", [NO_TENANT, job(JobId="x" * 37)]),
     "rows in turn: future, missing": ("FailedPrecondition", [FROM_THE_FUTURE, NO_TENANT]),
@@ -168,6 +184,16 @@ READS: list[tuple[str, str, KeySet, dict[str, Any], list[Any] | str]] = [
     ("Jobs", "JobId", between(start_closed=["a", "j2"]), {}, ["j2", "j3", "x"]),
     ("Jobs", "JobId", between(end_open=["a", "j2"]), {}, ["j0", "j1"]),
     ("Jobs", "JobId", between(start_closed=["b"], end_closed=["a"]), {}, []),
+    (
+        "Jobs",
+        "JobId",
+        keys(["b", "x"], ["a", "j3"], ["a", "j2"], ["a", "j1"], ["a", "j0"]),
+        {},
+        ["j0", "j1", "j2", "j3", "x"],
+    ),
+    ("Jobs", "JobId", between(start_closed=[None], end_open=["a", "j1"]), {}, ["j0"]),
+    ("Jobs", "JobId", between(start_closed=["a", None], end_closed=["a", "j0"]), {}, ["j0"]),
+    ("Jobs", "JobId", between(start_closed=["a", "j1", "x"], end_closed=["b"]), {}, "FailedPrecondition"),
     ("Jobs", "Status", keys(["a", "j1"]), {}, ["RUNNING"]),
     ("Jobs", "CheckShard", ALL, {}, [7, 5, 5, 11, 2]),
     ("Jobs", "Nope", ALL, {}, "NotFound"),
@@ -265,6 +291,30 @@ def test_deleting_a_tenant_deletes_all_below_it(either: Database) -> None:
         [],
         [],
     ]
+
+
+def test_a_range_is_deleted_with_what_the_commit_wrote_there(either: Database) -> None:
+    outcome(either, *FILLED)
+    assert outcome(either, job(), ("delete", "Jobs", ALL, None), job(JobId="last")) == "OK"
+    assert read(either, "Jobs", ["JobId"], ALL) == [["last"]]
+
+
+def test_an_index_follows_its_rows(either: Database) -> None:
+    outcome(either, *FILLED)
+    found = []
+    for at in (LATER, PAST, None):
+        outcome(either, update("Jobs", ["TenantId", "JobId", "NextCheckAt"], ["a", "j", at]))
+        found.append(read(either, "Jobs", ["NextCheckAt"], ALL, index="JobsByNextCheck"))
+    assert found == [[[LATER]], [[PAST]], []]
+
+
+def test_a_unique_key_is_free_once_its_row_let_it_go(either: Database) -> None:
+    outcome(either, *FILLED)
+    assert outcome(either, update("Tenants", IDENTITY, ["a", "g", "2"])) == "OK"
+    assert outcome(either, TAKEN) == "OK"
+    assert outcome(either, update("Tenants", IDENTITY, ["a", "g", "1"])) == "AlreadyExists"
+    assert outcome(either, delete("Tenants", ["b"])) == "OK"
+    assert outcome(either, update("Tenants", IDENTITY, ["a", "g", "1"])) == "OK"
 
 
 def test_a_batch_whose_block_fails_writes_nothing(either: Database) -> None:
