@@ -41,7 +41,7 @@ _ATTEMPTS: Final = 3  # at free ports that another process may take first
 _START_SECONDS: Final = 60.0
 _WATCH_SECONDS: Final = 0.1
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 2.0  # before a function that died is started again
-_SETTLED_SECONDS: Final = 10.0
+_SETTLED_SECONDS: Final = 3.0  # what lived as long had started well: its end is no loop
 
 
 class LocalCloud:
