@@ -105,7 +105,9 @@ class Dispatch:
             self._reject(job, Failure(FailureReason.NAME_TAKEN, "a foreign Batch job holds this job's name"))
             return
         decision = self._follower.follow(job, record, Actor.SCHEDULER)
-        if decision is not None and not record.state.final and _abandoned(job, decision):
+        if decision is None:
+            raise Unavailable("Batch is stopping the job; ask again what became of it")
+        if not record.state.final and _abandoned(job, decision):
             self._batch.cancel(name)
 
     def _reject(self, job: Job, failure: Failure) -> None:

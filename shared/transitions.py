@@ -170,7 +170,7 @@ class Transitions:
         """Touch several jobs, each its own; 2 RPCs for all of them.
 
         Nothing happens to a row that is no longer at its `job.version`: a check that is late can't hide a
-        newer state from reconciliation.
+        newer state from reconciliation. A final row that is owed nothing any more is not owed a check again.
 
         Returns:
             How many rows were still at their version.
@@ -178,13 +178,17 @@ class Transitions:
         keys = KeySet(keys=[touch.job.key for touch in touches])
 
         def write(transaction: Transaction) -> int:
-            columns = ("TenantId", "JobId", "Version")
+            columns = ("TenantId", "JobId", "Version", "NextCheckAt")
             rows = transaction.read("Jobs", columns, keys, timeout=READ_TIMEOUT)
-            versions = {JobKey(*key): version for *key, version in rows}
-            current = [touch for touch in touches if versions.get(touch.job.key) == touch.job.version]
-            for touch in current:
-                _write_touch(transaction, touch)
-            return len(current)
+            found = {JobKey(*key): (version, check) for *key, version, check in rows}
+            touched = 0
+            for touch in touches:
+                version, check = found.get(touch.job.key, (None, None))
+                if version == touch.job.version:
+                    settled = touch.job.status.final and check is None
+                    _write_touch(transaction, replace(touch, next_check_at=None) if settled else touch)
+                    touched += 1
+            return touched
 
         # Idempotent as a whole, so that a retry after ABORTED or an unknown outcome does no harm.
         return cast("int", self._run(write))

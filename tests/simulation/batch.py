@@ -64,6 +64,8 @@ class SimulatedBatch:
     platform_faults: set[str] = field(default_factory=set)
     observer: Callable[[BatchJob], None] = lambda _: None
     creating: Callable[[str], None] = lambda _: None
+    looking: Callable[[str], None] = lambda _: None
+    unstopped: Callable[[BatchJob], None] = lambda _: None
     _made: int = 0
 
     # The port.
@@ -95,6 +97,7 @@ class SimulatedBatch:
     def get(self, name: str) -> BatchRecord | None:
         """As `batch_client.BatchClient.get`."""
         fault = self.world.cross(Site.GET)
+        self.looking(name)
         if fault is Fault.UNAVAILABLE:
             raise Unavailable("Batch did not answer")
         job = self.jobs.get(name)
@@ -185,7 +188,7 @@ class SimulatedBatch:
         queued, running = world.rng.random() * 30, world.rng.random() * 60
         if fault is Fault.STUCK:
             job.stuck = True
-            world.at(_STUCK, lambda: self._end(job, BatchState.FAILED, 0))
+            world.at(_STUCK, lambda: self._give_up(job))
             return
         if fault is Fault.DELETED_OUTSIDE:
             world.at(world.rng.random() * 90, lambda: self.delete_outside(job.name))
@@ -202,6 +205,11 @@ class SimulatedBatch:
             code = int(outcome[4:])
         state = BatchState.FAILED if code else BatchState.SUCCEEDED
         world.at(queued + running, lambda: self._end(job, state, code))
+
+    def _give_up(self, job: BatchJob) -> None:
+        """No machine was found in days. Long before that, the platform should have stopped it."""
+        if job.state is BatchState.QUEUED and self.jobs.get(job.name) is job:
+            self.unstopped(job)
 
     def _enter(self, job: BatchJob, state: BatchState) -> None:
         job.before, job.state = job.state, state

@@ -19,7 +19,6 @@ from typing import Any, NoReturn
 from jennah.operations.history import violations
 from shared.batch import BatchState
 from shared.batch_ids import batch_id, parse_batch_id
-from shared.lifecycle import EDGES
 from shared.model import Attempt, Job, JobKey, JobStatus, Transition
 from shared.rows import ATTEMPT_COLUMNS, JOB_COLUMNS, TRANSITION_COLUMNS, job_from_row
 from tests.simulation.batch import BatchJob, SimulatedBatch
@@ -33,6 +32,24 @@ _COLUMNS = {name: tuple(table.columns) for name, table in load().items()}
 
 _PARENT = "projects/simulated/locations/us-central1"
 _FINAL = {"COMPLETED", "FAILED", "CANCELLED"}
+# The diagram of DESIGN §2, written down a second time.
+_STEPS = {
+    (None, "PENDING"),
+    ("PENDING", "SCHEDULED"),
+    ("PENDING", "FAILED"),
+    ("PENDING", "CANCELLED"),
+    ("SCHEDULED", "RUNNING"),
+    ("SCHEDULED", "FAILED"),
+    ("SCHEDULED", "CANCELLED"),
+    ("RUNNING", "COMPLETED"),
+    ("RUNNING", "FAILED"),
+    ("RUNNING", "CANCELLED"),
+    ("FAILED", "PENDING"),
+}
+# A Batch job that appears late is looked for after 1, 2, 4, 8 and 16 minutes.
+_LONGEST_STOP = 20 * 60.0
+# Looks at one Batch job, at most: half-hourly for a day, and often before.
+_MOST_ASKED = 500
 _INFRASTRUCTURE = {50001, 50002, 50003, 50004, 50006}
 _REASONS = {50001: "spot_preemption", 50002: "vm_lost", 50005: "timeout"}
 # How long after a pause a function may still go by what it read before: its own timeout, and the cache.
@@ -67,6 +84,9 @@ class Judge:
     retries_due: dict[tuple[JobKey, int], datetime | None] = field(default_factory=dict)
     _keys: dict[tuple[str, str], str] = field(default_factory=dict)
     _creates: Counter[str] = field(default_factory=Counter)
+    _asked: Counter[tuple[str, str | None]] = field(default_factory=Counter)
+    _stored: Counter[tuple[str, str | None]] = field(default_factory=Counter)
+    _looks: Counter[str] = field(default_factory=Counter)
 
     # After every commit.
 
@@ -98,6 +118,11 @@ class Judge:
         self.checks[key] = None if check is None else (check - EPOCH).total_seconds()
         if self.world.trace is not None:
             self.world.note(f"{key.job_id[:4]} {row['Status']} v{row['Version']} attempt {row['Attempt']}")
+        if before is None:
+            of = key.tenant_id, row["IdempotencyKey"]
+            self._stored[of] += 1
+            if self._stored[of] > self._asked[of]:
+                self._fail(key, "nobody asked for it")
         version = before["Version"] if before else 0
         if row["Version"] < version:
             self._fail(key, "its version went back")
@@ -116,8 +141,10 @@ class Judge:
             step = self.steps.get((*key, f"{number:020d}"))
             if step is None:
                 self._fail(key, f"version {number} has no audit row")
-            if step["FromStatus"] != status or (status, step["ToStatus"]) not in EDGES:
+            if step["FromStatus"] != status or (status, step["ToStatus"]) not in _STEPS:
                 self._fail(key, f"{status} → {step['FromStatus']} → {step['ToStatus']} is no step")
+            if status == "PENDING" and step["ToStatus"] == "FAILED" and self.truths(key, step["Attempt"]):
+                self._fail(key, "it failed in Batch, and was never SCHEDULED")
             self._true(key, row, step, before)
             status = step["ToStatus"]
             if status == "FAILED":
@@ -128,6 +155,8 @@ class Judge:
             self._fail(key, f"the row is {row['Status']}, its history {status}")
 
     def _touched(self, key: JobKey, before: dict[str, Any], row: dict[str, Any]) -> None:
+        if row["Status"] in _FINAL and before["NextCheckAt"] is None is not row["NextCheckAt"]:
+            self._fail(key, "it was settled, and is looked at again")
         may = _MUTABLE_WHEN_FINAL if row["Status"] in _FINAL else {"NextCheckAt", "StatusDetail", "NotBefore"}
         for column, value in row.items():
             if column not in may and value != before.get(column):
@@ -166,11 +195,13 @@ class Judge:
 
     def _retry_is_true(self, key: JobKey, row: dict[str, Any], failed: int, before: dict[str, Any]) -> bool:
         """Whether the budget that is spent fits the cause."""
+        if row["Attempt"] != before["Attempt"] + 1:
+            return False
         # The last one counts: an earlier one was deleted outside before anybody knew of it.
         job = self.truths(key, failed)[-1]
         infrastructure = job.lost or job.stuck or job.exit_code in _INFRASTRUCTURE
         spent = row["InfraRetryCount"] - before["InfraRetryCount"], row["RetryCount"] - before["RetryCount"]
-        if row["RetryCount"] > row["MaxRetries"] or row["Attempt"] != before["Attempt"] + 1:
+        if row["RetryCount"] > row["MaxRetries"]:
             return False
         if job.lost and job.ended is not None:
             return spent in {(1, 0), (0, 1)}  # which of the two was seen first, nobody can know
@@ -250,9 +281,12 @@ class Judge:
 
     def job_message_acknowledged(self, message: Message, began: float) -> None:
         """Topic `jobs`: nothing is acknowledged before its effect is committed."""
+        try:
+            fields = json.loads(b64decode(json.loads(message.body)["message"]["data"]))
+        except ValueError:
+            raise Violation(f"{message.number} on jobs: it is malformed, and was acknowledged") from None
         if not message.genuine:
             return
-        fields = json.loads(b64decode(json.loads(message.body)["message"]["data"]))
         key, attempt = JobKey(fields["tenant_id"], fields["job_id"]), fields["attempt"]
         row = self.rows.get(key)
         if row is None or row["Status"] != "PENDING" or row["Attempt"] != attempt:
@@ -278,8 +312,27 @@ class Judge:
         if attributes["NewJobState"] == "RUNNING":
             if row["Status"] == "SCHEDULED" and row["ScheduledAt"] < EPOCH + timedelta(seconds=began):
                 self._fail(key, "its RUNNING was acknowledged, and nothing came of it")
-        elif row["NextCheckAt"] > self.world.true_now() + _UNCONFIRMED:
+            return
+        # A job that moved meanwhile has the check time of its new state.
+        moved = row["UpdatedAt"] >= EPOCH + timedelta(seconds=began)
+        soon = _UNCONFIRMED if moved else timedelta(seconds=31 + max(0.0, message.skew))
+        if row["NextCheckAt"] > self.world.true_now() + soon:
             self._fail(key, f"its {attributes['NewJobState']} was acknowledged, and nothing came of it")
+
+    def asked(self, tenant_id: str, idempotency_key: str | None) -> None:
+        """A client sends a submission; with a key, all of them are one."""
+        if idempotency_key is None or not self._asked[tenant_id, idempotency_key]:
+            self._asked[tenant_id, idempotency_key] += 1
+
+    def looked(self, name: str) -> None:
+        """Look at a GetJob."""
+        self._looks[name] += 1
+        if self._looks[name] > _MOST_ASKED:
+            self._fail(_parsed(name)[0], "Batch is asked for it without end")
+
+    def unstopped(self, job: BatchJob) -> None:
+        """Look at a Batch job that nobody stopped in three days for which Batch found no machine."""
+        self._fail(_parsed(job.name)[0], f"{job.uid} was queued for days, and nobody stopped it")
 
     def submitted(self, job: Job, idempotency_key: str | None) -> None:
         """A client was told that its job is accepted."""
@@ -315,6 +368,16 @@ class Judge:
                 if row is None or row["Attempt"] != attempt:
                     found.append(job)
         return found
+
+    def all_stopped(self) -> None:
+        """Soon after the last fault, nothing runs in Batch for a job that has been final for a while."""
+        for key, since in self.final_at.items():
+            row = self.rows.get(key)
+            job = self.batch.jobs.get(self.name(key, row["Attempt"])) if row else None
+            if job is None or not job.live or job.state is BatchState.CANCELLATION_IN_PROGRESS:
+                continue
+            if self.world.time - max(since, job.created) > _LONGEST_STOP:
+                self._fail(key, f"it is final, and nobody stops {job.uid}")
 
     def all_final(self) -> None:
         """Long after the last fault, only a job that Batch keeps queued may still live."""

@@ -51,6 +51,8 @@ class Platform:
         self.judge = Judge(world, self.batch)
         self.batch.observer = self.judge.created
         self.batch.creating = self.judge.creating
+        self.batch.looking = self.judge.looked
+        self.batch.unstopped = self.judge.unstopped
         self.meddle: Callable[[Fault], None] = lambda _: None
         self._next_tick = math.inf
         self._wire_up()

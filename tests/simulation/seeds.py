@@ -27,6 +27,8 @@ HOUR = 3600.0
 unexpected = attach()
 # Faults stop here in a run that must come to its end; by then most jobs are in the middle of theirs.
 _FAULTS_END = 600.0
+# The sweep for orphans would stop what is forgotten by then, an hour later.
+_ALL_STOPPED = _FAULTS_END + 1800.0
 # From then on: one check that is half an hour off, and the backoff of every retry that is left.
 _ALL_FINAL = _FAULTS_END + 3 * HOUR
 # A job may stay queued for a day, and be retried as often as its budget for that allows.
@@ -87,6 +89,8 @@ def liveness(world: World, platform: Platform, stop: Callable[[], None]) -> None
     world.run(until=_FAULTS_END, most_steps=_MOST_STEPS)
     stop()
     platform.plan_tick()
+    world.run(until=_ALL_STOPPED, most_steps=_MOST_STEPS)
+    platform.judge.all_stopped()
     world.run(until=_ALL_FINAL, most_steps=_MOST_STEPS)
     platform.judge.all_final()
     world.run(until=_LATEST_END, most_steps=_MOST_STEPS)
@@ -134,7 +138,7 @@ def random_jobs(rng: random.Random) -> list[Wish]:
     wishes = []
     for number in range(3 if rng.random() < 0.8 else 4):
         at = rng.random() * 20
-        key = f"key-{number}" if rng.random() < 0.7 else None
+        key = f"key-{number // 2}" if rng.random() < 0.7 else None
         wishes.append(
             Wish(
                 tenant=number % 2,
@@ -183,6 +187,7 @@ class Tenants:
         platform, world = self.platform, self._world
 
         def submit() -> None:
+            platform.judge.asked(tenant, wish.key)
             job, _ = platform.jobs.submit(tenant, request, wish.key)
             platform.judge.submitted(job, wish.key)
             self.count += 1
