@@ -208,6 +208,7 @@ _TIMES = (
     "live_check_limit",
     "unconfirmed_check",
     "retry_base",
+    "create_deadline",
 )
 
 

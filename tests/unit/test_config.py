@@ -23,6 +23,7 @@ TIMES = (
     "LIVE_CHECK_LIMIT",
     "UNCONFIRMED_CHECK",
     "RETRY_BASE",
+    "CREATE_DEADLINE",
 )
 
 
