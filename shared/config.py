@@ -209,6 +209,7 @@ _TIMES = (
     "unconfirmed_check",
     "retry_base",
     "create_deadline",
+    "settle_margin",
 )
 
 

@@ -160,8 +160,7 @@ class Follower:
 
     def _anothers(self, job: Job, record: BatchRecord) -> bool:
         """Whether the Batch job is none of ours. One that was adopted is known by its name alone."""
-        adopted = job.gcp_batch_job_name is not None and job.batch_uid is None
-        return not adopted and record.ref.uid != job.batch_uid and not self.ours(job, record)
+        return not _adopted(job) and record.ref.uid != job.batch_uid and not self.ours(job, record)
 
     def ours(self, job: Job, record: BatchRecord) -> bool:
         """Whether the Batch job bears this deployment's labels for this very attempt."""
@@ -229,10 +228,14 @@ class Follower:
         """The Batch job is gone. What may be there by its name all the same, unseen or late, is stopped."""
         if record is None or (self.ours(job, record) and not record.state.final):
             self._batch.cancel(batch_name(job))
+        gone = Failure(FailureReason.VANISHED, "the Batch job is gone")
+        if _adopted(job):
+            # It may have ended long ago, and well: to run it again is not safe.
+            gone = Failure(FailureReason.UNKNOWN_END, "the Batch job from before this system is gone")
         return AttemptFailed(
             attempt=job.attempt,
             batch=BatchRef(batch_name(job), job.batch_uid or ""),
-            failure=self._given_up(job) or Failure(FailureReason.VANISHED, "the Batch job is gone"),
+            failure=self._given_up(job) or gone,
             ran=job.status is JobStatus.RUNNING,
         )
 
@@ -278,3 +281,8 @@ class Follower:
 def late_end(job: Job, state: str) -> str | None:
     """What is noted of an end in Batch that comes after the job's own; None where it is the same end."""
     return None if state == _END_OF.get(job.status) else f"{state} came after {job.status}"
+
+
+def _adopted(job: Job) -> bool:
+    """Whether its Batch job was made by the system before this one, and is known by its name alone."""
+    return job.gcp_batch_job_name is not None and job.batch_uid is None

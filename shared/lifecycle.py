@@ -229,13 +229,16 @@ def _enter(job: Job, target: JobStatus, event: Event, *, now: datetime, timing: 
             return replace(job, status=target, started_at=now, status_detail=None)
         case JobStatus.FAILED:
             assert isinstance(event, AttemptFailed | Rejected)  # noqa: S101 - the table says so
-            return replace(
-                job, status=target, completed_at=now, error_message=event.failure.message, status_detail=None
-            )
+            return replace(_ended(job, target, now), error_message=event.failure.message)
         case JobStatus.COMPLETED | JobStatus.CANCELLED:
-            return replace(job, status=target, completed_at=now, status_detail=None)
+            return _ended(job, target, now)
         case _:
             assert_never(target)
+
+
+def _ended(job: Job, target: JobStatus, now: datetime) -> Job:
+    # A backoff that was not over would count as the time of the end: see `follow.Follower.age`.
+    return replace(job, status=target, completed_at=now, status_detail=None, not_before=None)
 
 
 def _next_check(job: Job, event: Event, *, now: datetime, timing: Timing) -> datetime | None:

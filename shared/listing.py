@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -38,21 +38,26 @@ class Listings:
     Args:
         batch: GCP Batch.
         settings: the deployment's.
+        now: the clock.
     """
 
-    def __init__(self, batch: Batch, settings: Settings) -> None:
+    def __init__(self, batch: Batch, settings: Settings, *, now: Callable[[], datetime]) -> None:
         self._batch = batch
         self._settings = settings
+        self._now = now
         self._of_parent: defaultdict[str, _Listing] = defaultdict(_Listing)
 
-    def expect(self, jobs: Sequence[Job]) -> None:
-        """Read as many pages as these jobs need and are worth; a Batch that does not answer ends it."""
+    def expect(self, jobs: Sequence[Job], *, until: datetime) -> None:
+        """Read as many pages as these jobs need and are worth, none after `until`.
+
+        A Batch that does not answer ends it.
+        """
         parents: defaultdict[str, list[Job]] = defaultdict(list)
         for job in jobs:
             parents[batch_name(job).rpartition("/jobs/")[0]].append(job)
         for parent, expected in parents.items():
             if len(expected) > _FEW:
-                self._read(parent, expected)
+                self._read(parent, expected, until)
 
     def record(self, job: Job) -> BatchRecord | None:
         """What a listing showed of the Batch job that the row knows; None: ask for it."""
@@ -61,13 +66,13 @@ class Listings:
         record = listing.records.get(_id(name)) if listing else None
         return record if record is not None and record.ref.uid == job.batch_uid else None
 
-    def _read(self, parent: str, expected: Sequence[Job]) -> None:
+    def _read(self, parent: str, expected: Sequence[Job], until: datetime) -> None:
         listing = self._of_parent[parent]
         names = {_id(batch_name(job)) for job in expected}
         # A Batch job is made before its row says so, by less than the time in which one may still appear.
         since = min((job.scheduled_at for job in expected if job.scheduled_at), default=None)
         enough = since - self._settings.timing.settle if since else None
-        while not listing.ended and not names <= listing.records.keys():
+        while not listing.ended and not names <= listing.records.keys() and self._now() < until:
             if enough and listing.oldest and listing.oldest < enough:
                 return
             try:

@@ -47,6 +47,7 @@ class FailureReason(StrEnum):
     VM_LOST = "vm_lost"
     VANISHED = "vanished"
     QUEUE_TIMEOUT = "queue_timeout"
+    UNKNOWN_END = "unknown_end"
     REJECTED = "rejected"
     NAME_TAKEN = "name_taken"
     PLATFORM_FAULT = "platform_fault"
@@ -64,8 +65,16 @@ class FailureReason(StrEnum):
 
     @property
     def retryable(self) -> bool:
-        """False where another attempt could only meet the same refusal: no rule makes it be tried again."""
-        return self not in {FailureReason.REJECTED, FailureReason.NAME_TAKEN, FailureReason.PLATFORM_FAULT}
+        """False where another attempt could only meet the same refusal, or might do a work twice.
+
+        No rule makes such a failure be tried again.
+        """
+        return self not in {
+            FailureReason.REJECTED,
+            FailureReason.NAME_TAKEN,
+            FailureReason.PLATFORM_FAULT,
+            FailureReason.UNKNOWN_END,
+        }
 
 
 class RetryAction(StrEnum):

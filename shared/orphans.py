@@ -44,28 +44,29 @@ class Orphans:
         """Look through the project's Batch jobs that run or may yet, in every region. Ends by `until`.
 
         Returns:
-            How many were cancelled: 20 at most. Where there are more, an alert is logged instead.
+            How many were cancelled. Where more than 20 are orphans, none is: an alert is logged instead.
 
         Raises:
             Unavailable: Batch did not answer.
         """
-        cancelled = 0
+        # First all, then any: what is not wanted now won't be wanted a moment later either.
+        found: dict[str, BatchRecord] = {}
         for records in self._pages():
-            for record in self._orphans(records):
-                if cancelled >= _MOST_CANCELLED:
-                    _logger.error(
-                        "more than %d orphans in Batch: the others are left alone, an operator must look",
-                        _MOST_CANCELLED,
-                        extra={"batch": record.ref.name},
-                    )
-                    return cancelled
-                _logger.warning("an orphan in Batch is cancelled", extra={"batch": record.ref.name})
-                self._batch.cancel(record.ref.name)
-                cancelled += 1
+            found |= {record.ref.name: record for record in self._orphans(records)}
+            if len(found) > _MOST_CANCELLED:
+                _logger.error(
+                    "more than %d orphans in Batch: all are left alone, an operator must look",
+                    _MOST_CANCELLED,
+                    extra={"batch": next(iter(found))},
+                )
+                return 0
             if self._now() > until:
                 _logger.warning("the sweep for orphans ran out of time; the next one is in an hour")
                 break
-        return cancelled
+        for name in found:
+            _logger.warning("an orphan in Batch is cancelled", extra={"batch": name})
+            self._batch.cancel(name)
+        return len(found)
 
     def _pages(self) -> Iterator[Sequence[BatchRecord]]:
         everywhere = f"projects/{self._settings.project}/locations/-"

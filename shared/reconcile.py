@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -30,8 +31,10 @@ _CHUNK = 100  # rows held in memory: one may have 256 KiB
 _MOST_CHECKS = 1000
 _MOST_PUBLISHED = 200
 
-# Failures in a row after which Batch, or Pub/Sub, is not asked again in this tick: each may cost a timeout.
+# Failures in a row after which a parent in Batch, or Pub/Sub, is not asked again in this tick. One that took
+# as long as a call that is waited for in vain counts for all of them: another would eat the tick.
 _MOST_FAILURES = 3
+_SLOW = timedelta(seconds=2)
 
 # Where ticks come every second, a busy machine delivers them later than that: dropping all would be the end.
 _LEAST_AGE = timedelta(seconds=5)
@@ -52,7 +55,7 @@ class _Round:
     listings: Listings
     looked: int = 0
     checks: int = 0
-    batch_failures: int = 0
+    batch_failures: Counter[str] = field(default_factory=Counter)  # by parent: one may be down alone
     published: int = 0
     publish_failures: int = 0
     over_cap: int = 0
@@ -117,7 +120,7 @@ class Reconciliation:
         sweep = self._crosses_sweep(tick)
         done = _Round(
             end=start + (whole / 2 if sweep else whole),
-            listings=Listings(self._batch, self._settings),
+            listings=Listings(self._batch, self._settings, now=self._now),
         )
         while keys := [key for key in self._reads.due(self._now(), _PAGE) if key not in done.seen]:
             for first in range(0, len(keys), _CHUNK):
@@ -146,7 +149,11 @@ class Reconciliation:
 
     def _look(self, keys: Sequence[JobKey], done: _Round) -> None:
         jobs = self._reads.many(keys)
-        done.listings.expect([job for job in jobs.values() if job and job.status in _IN_BATCH])
+        # Without a recorded name there may be none to derive either: such a row is judged by itself.
+        in_batch = [
+            job for job in jobs.values() if job and job.status in _IN_BATCH and job.gcp_batch_job_name
+        ]
+        done.listings.expect(in_batch, until=done.end)
         touches = []
         for key in keys:
             if self._spent(done):
@@ -168,17 +175,20 @@ class Reconciliation:
         """Do what is owed to one job. What is to be set on a job that did not move is returned."""
         if job.status is JobStatus.PENDING:
             return self._pending(job, done)
-        if done.batch_failures >= _MOST_FAILURES:
+        parent = _parent(job)
+        if done.batch_failures[parent] >= _MOST_FAILURES:
             return self._later(job, self._timing.live_check)
         done.checks += 1
+        began = self._now()
         try:
             touch = self._follow(job, done)
         except Exception as error:
             # One row that can't be repaired must not stop the others, nor come first each time.
             _logger.exception("check failed", extra={"job": job.job_id})
-            done.batch_failures += isinstance(error, Unavailable)
+            if isinstance(error, Unavailable):
+                done.batch_failures[parent] += self._weight(began)
             return self._later(job, self._timing.live_check)
-        done.batch_failures = 0
+        done.batch_failures[parent] = 0
         return touch
 
     def _follow(self, job: Job, done: _Round) -> Touch | None:
@@ -200,12 +210,22 @@ class Reconciliation:
             done.over_cap += 1
             return Touch(job=job, next_check_at=self._now() + self._timing.tick * (turn + self._jitter()))
         if done.publish_failures < _MOST_FAILURES:
+            began = self._now()
             if self._publish(JobMessage(job.key, job.attempt)):
                 done.published += 1
                 done.publish_failures = 0
                 return Touch(job=job, next_check_at=self._now() + self._follower.spacing(job))
-            done.publish_failures += 1
+            done.publish_failures += self._weight(began)
         return self._later(job, self._timing.pending_check)
+
+    def _weight(self, began: datetime) -> int:
+        """How much a call that failed counts."""
+        return _MOST_FAILURES if self._now() - began > _SLOW else 1
 
     def _later(self, job: Job, wait: timedelta) -> Touch:
         return Touch(job=job, next_check_at=self._now() + wait * (1 + self._jitter()))
+
+
+def _parent(job: Job) -> str:
+    """Where the job is in Batch: its project and region."""
+    return (job.gcp_batch_job_name or "").rpartition("/jobs/")[0] or job.batch_parent or ""

@@ -170,7 +170,8 @@ class Transitions:
         """Touch several jobs, each its own; 2 RPCs for all of them.
 
         Nothing happens to a row that is no longer at its `job.version`: a check that is late can't hide a
-        newer state from reconciliation. A final row that is owed nothing any more is not owed a check again.
+        newer state from reconciliation. A final row that is owed nothing any more is not owed a check
+        again, and an earlier look that somebody else has asked for meanwhile takes place.
 
         Returns:
             How many rows were still at their version.
@@ -185,8 +186,7 @@ class Transitions:
             for touch in touches:
                 version, check = found.get(touch.job.key, (None, None))
                 if version == touch.job.version:
-                    settled = touch.job.status.final and check is None
-                    _write_touch(transaction, replace(touch, next_check_at=None) if settled else touch)
+                    _write_touch(transaction, replace(touch, next_check_at=_next_check(touch, check)))
                     touched += 1
             return touched
 
@@ -222,6 +222,17 @@ class Transitions:
 
     def _decide(self, job: Job | None, event: Event) -> Decision:
         return decide(job, event, now=self._now(), timing=self._timing, jitter=self._jitter())
+
+
+def _next_check(touch: Touch, stored: datetime | None) -> datetime | None:
+    """When the job is looked at next, where `stored` is the time that its row has by now."""
+    wanted = touch.next_check_at
+    if touch.job.status.final:
+        return wanted if stored else None
+    if stored is None or wanted is None or stored == touch.job.next_check_at:
+        return wanted
+    # Somebody asked for a look meanwhile: the earlier one holds.
+    return min(wanted, stored)
 
 
 def _write_touch(transaction: Transaction, touch: Touch) -> None:

@@ -57,6 +57,7 @@ _TIMING: Final = {
     "JENNAH_RETRY_BASE_SECONDS": "0.5",
     # The emulator pushes in rounds: one call that waits holds up every message of its topic.
     "JENNAH_CREATE_DEADLINE_SECONDS": "3",
+    "JENNAH_SETTLE_MARGIN_SECONDS": "30",
 }
 
 

@@ -285,7 +285,9 @@ def _end_violations(job: Job, number: int, trail: Sequence[Transition], row: Att
         JobStatus.CANCELLED: row.reason == "cancelled",
     }
     found = []
-    if not known.get(end, row.reason is None) or (row.message is None) != (row.reason is None):
+    # A live attempt that Batch kept queued too long says why before it is stopped.
+    given_up = end in _LIVE and row.reason == FailureReason.QUEUE_TIMEOUT
+    if not (given_up or known.get(end, row.reason is None)) or (row.message is None) != (row.reason is None):
         found.append(f"attempt {number} is {end}, and its row says {row.reason}: {row.message}")
     if row.exit_code is not None and end is not JobStatus.FAILED:
         found.append(f"attempt {number} is {end}, and has the exit code {row.exit_code}")

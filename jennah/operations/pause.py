@@ -18,7 +18,7 @@ from shared.switches import DISPATCH
 
 _OUTCOMES = {
     True: "Dispatch is paused: jobs are accepted and wait; what runs goes on. `jennah resume` ends it.",
-    False: "Dispatch goes on: jobs that waited start within 5 minutes.",
+    False: "Dispatch goes on: jobs that waited start spread over 5 minutes, 200 a minute at most.",
 }
 
 

@@ -24,6 +24,7 @@ TIMES = (
     "UNCONFIRMED_CHECK",
     "RETRY_BASE",
     "CREATE_DEADLINE",
+    "SETTLE_MARGIN",
 )
 
 
