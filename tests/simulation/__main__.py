@@ -91,28 +91,36 @@ def main(
     chosen = _range(seeds)
     if len(chosen) == 1:
         raise typer.Exit(replay(chosen[0]))
-    console = Console(stderr=True)
     began = time.monotonic()
-    figures = Figures()
+    figures, interrupted = Figures(), False
+    try:
+        _live(chosen, workers, figures)
+    except KeyboardInterrupt:
+        interrupted = True  # what was found so far is shown all the same
+    elapsed = time.monotonic() - began
+    _show(figures)
+    typer.echo(_line(figures, elapsed, workers))
+    raise typer.Exit(130 if interrupted else 1 if figures.violations else 0)
+
+
+def _live(seeds: range, workers: int, figures: Figures) -> None:
+    """Live through these worlds, show how far it is, and count into `figures`."""
+    console = Console(stderr=True)
     tenths = 0
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("seeds", total=len(chosen))
-        for found in run_in_parallel(chosen, workers):
+        task = progress.add_task("seeds", total=len(seeds))
+        for found in run_in_parallel(seeds, workers):
             for outcome in found.violations:
                 progress.console.print(f"seed {outcome.seed}: {outcome.violation}", markup=False)
             figures.add(found)
-            done = figures.seeds * 10 // len(chosen)
+            done = figures.seeds * 10 // len(seeds)
             if done > tenths and not console.is_terminal:
                 console.print(f"{figures.seeds:,} seeds, {len(figures.violations)} violations")
             tenths = done
             progress.update(
                 task, completed=figures.seeds, description=f"{len(figures.violations)} violations"
             )
-    elapsed = time.monotonic() - began
-    _show(figures)
-    typer.echo(_line(figures, elapsed, workers))
-    raise typer.Exit(1 if figures.violations else 0)
 
 
 def replay(seed: int) -> int:
