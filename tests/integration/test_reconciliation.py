@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 import grpc
 import pytest
@@ -12,10 +10,9 @@ from google.cloud import batch_v1
 
 from jennah.local.batch_faults import Fault
 from jennah.local.batch_jobs import JobState
-from shared.batch import BatchPage, batch_job, batch_name
+from shared.batch import batch_job, batch_name
 from shared.batch_ids import batch_id
 from shared.errors import Unavailable
-from shared.events import BatchRef
 from shared.messages import JobMessage
 from shared.model import JobKey, JobStatus
 from tests.integration.conftest import Platform
