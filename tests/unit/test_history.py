@@ -103,6 +103,8 @@ class Life:
             }
         if isinstance(event, Cancelled):
             changes |= {"reason": "cancelled", "message": event.reason}
+        if isinstance(event, Succeeded):
+            changes |= {"reason": None, "message": None}
         if isinstance(event, AttemptFailed | Succeeded):
             changes |= {"started_at": START, "finished_at": START}
         row = self.attempts.get(before.attempt, Attempt(attempt=before.attempt))
@@ -112,6 +114,13 @@ class Life:
         """A late event: `touch` keeps it in the current attempt's row, and makes one where there is none."""
         row = self.attempts.get(self.job.attempt, Attempt(attempt=self.job.attempt))
         self.attempts[self.job.attempt] = replace(row, last_ignored=text)
+
+    def give_up(self) -> None:
+        """Batch kept it queued too long: its row says so, and then Batch is asked to stop it."""
+        if self.job.status is JobStatus.SCHEDULED:
+            row = self.attempts[self.job.attempt]
+            reason = FailureReason.QUEUE_TIMEOUT.value
+            self.attempts[self.job.attempt] = replace(row, reason=reason, message="no machine")
 
     def settle(self) -> None:
         """Batch has nothing left of a final job."""
@@ -158,6 +167,7 @@ MOVES: Sequence[Move] = (
     cancelled_in_batch,
     rejected,
     lambda life: life.ignore("RUNNING came late"),
+    Life.give_up,
     Life.settle,
 )
 failures = st.builds(
@@ -237,6 +247,12 @@ FULL = {
     "waits": lived(submitted()),
     "waits, with a late event": lived(submitted(), lambda life: life.ignore("late")),
     "runs": lived(submitted(), scheduled, started),
+    "given up, and not stopped yet": lived(submitted(), scheduled, Life.give_up),
+    "given up, and runs all the same": lived(submitted(), scheduled, Life.give_up, started),
+    "given up, and done all the same": lived(submitted(), scheduled, Life.give_up, started, succeeded),
+    "given up, and stopped": lived(
+        submitted(), scheduled, Life.give_up, failed(FailureReason.QUEUE_TIMEOUT, ran=False)
+    ),
     "done": lived(submitted(), scheduled, started, succeeded),
     "done, RUNNING never seen": lived(submitted(), succeeded),
     "waits again": lived(submitted(), scheduled, failed(FailureReason.USER_EXIT)),
@@ -354,7 +370,7 @@ def history_damages(history: tuple[Transition, ...]) -> Iterator[tuple[str, tupl
     yield "gone", ()
 
 
-def attempt_damages(  # noqa: C901 - a list, longer than deep
+def attempt_damages(  # noqa: C901, PLR0912 - a list, longer than deep
     rows: Rows,
 ) -> Iterator[tuple[str, tuple[Attempt, ...]]]:
     job, attempts = rows.job, rows.attempts
@@ -387,6 +403,8 @@ def attempt_damages(  # noqa: C901 - a list, longer than deep
             edits.append({"created_at": None})
         if end != JobStatus.FAILED:
             edits += [{"exit_code": 1}, {"reason": "user_exit", "message": "it did not"}]
+        if end in {JobStatus.COMPLETED, JobStatus.CANCELLED}:
+            edits.append({"reason": "queue_timeout", "message": "no machine"})
         if end in {None, JobStatus.SCHEDULED, JobStatus.RUNNING}:
             edits.append({"finished_at": START})
         if end in {None, JobStatus.SCHEDULED}:
