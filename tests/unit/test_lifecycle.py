@@ -234,6 +234,14 @@ def test_a_live_job_is_always_owed_a_check_and_a_final_one_only_while_batch_may_
         assert owed
 
 
+@pytest.mark.parametrize("status", [status for status in JobStatus if not status.final])
+@pytest.mark.parametrize("kind", [kind for kind in EVENT_TYPES if kind is not Submitted])
+def test_a_final_job_waits_for_no_backoff(status: JobStatus, kind: type[Event]) -> None:
+    decision = outcome(job_at(status, not_before=NOW + timedelta(days=1)), event_of(kind))
+    if isinstance(decision, Applied) and decision.job.status.final:
+        assert decision.job.not_before is None
+
+
 def test_final_states_have_no_way_out_but_the_retry_of_a_failure() -> None:
     outgoing = {(a, b) for a, b in EDGES if a is not None and a.final}
     assert outgoing == {(JobStatus.FAILED, JobStatus.PENDING)}
