@@ -266,6 +266,45 @@ def test_a_late_touch_hides_nothing(database: Database) -> None:
     assert [row.last_ignored for row in Reads(database).attempts(outcome.job.key)] == ["late"]
 
 
+def test_a_touch_by_an_older_look_keeps_the_earlier_check_that_was_asked_for_meanwhile(
+    database: Database,
+) -> None:
+    transitions = Transitions(database, timing=TIMING, now=now)
+    outcome = transitions.submit(new_job(make_tenant(database)))
+    assert isinstance(outcome, Applied)
+    key, at = outcome.job.key, now()
+
+    def stored() -> Job:
+        job = Reads(database).job(key)
+        assert job is not None
+        return job
+
+    older = stored()
+    soon, later, latest = (at + timedelta(minutes=minutes) for minutes in (1, 30, 60))
+    assert transitions.touch(older, next_check_at=soon)
+    assert transitions.touch(older, next_check_at=later, status_detail="waiting")
+    assert (stored().next_check_at, stored().status_detail) == (soon, "waiting")
+    # A look that saw it may put it off, and one that did not may still be the earlier of the two.
+    assert transitions.touch(stored(), next_check_at=latest)
+    assert stored().next_check_at == latest
+    assert transitions.touch(older, next_check_at=later)
+    assert stored().next_check_at == later
+
+
+def test_a_settled_job_is_not_owed_a_check_again(database: Database) -> None:
+    transitions = Transitions(database, timing=TIMING, now=now)
+    outcome = transitions.submit(new_job(make_tenant(database)))
+    assert isinstance(outcome, Applied)
+    cancelled = transitions.apply(outcome.job.key, Cancelled(reason="text"), Actor.TENANT)
+    assert isinstance(cancelled, Applied)
+    for settled in (now() + timedelta(minutes=2), None):
+        assert transitions.touch(cancelled.job, next_check_at=settled)
+    assert transitions.touch(cancelled.job, next_check_at=now() + timedelta(minutes=1))
+    stored = Reads(database).job(outcome.job.key)
+    assert stored is not None
+    assert stored.next_check_at is None
+
+
 def test_stale_and_duplicate_write_nothing(database: Database) -> None:
     transitions = Transitions(database, timing=TIMING, now=now)
     outcome = transitions.submit(new_job(make_tenant(database)))
