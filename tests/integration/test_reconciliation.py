@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import timedelta
 
 import grpc
 import pytest
 from google.cloud import batch_v1
+from google.cloud.spanner_v1 import COMMIT_TIMESTAMP
 
 from jennah.local.batch_faults import Fault
 from jennah.local.batch_jobs import JobState
-from shared.batch import batch_job, batch_name
+from jennah.operations.history import violations
+from shared.batch import BatchRecord, batch_job, batch_name
 from shared.batch_ids import batch_id
 from shared.errors import Unavailable
 from shared.messages import JobMessage
@@ -34,6 +37,13 @@ def owed(platform: Platform, key: JobKey) -> timedelta:
     due = platform.job(key).next_check_at
     assert due is not None
     return due - platform.now()
+
+
+def wrong(platform: Platform, key: JobKey) -> list[str]:
+    """What `jennah check` says of the job."""
+    job = platform.reads.job(key)
+    assert job is not None
+    return violations(job, platform.history(key), platform.attempts(key))
 
 
 # What Batch keeps queued
@@ -87,6 +97,7 @@ def give_up_and_die(platform: Platform, key: JobKey) -> None:
         platform.tick(DAY + MINUTE)
     assert platform.attempts(key)[0].reason == "queue_timeout"
     assert platform.status(key) is JobStatus.SCHEDULED
+    assert wrong(platform, key) == []
 
 
 def test_a_job_is_given_up_again_when_the_cancel_was_lost(platform: Platform, queued: Fault) -> None:
@@ -106,9 +117,12 @@ def test_a_job_that_began_to_run_before_it_could_be_stopped_goes_on(
     give_up_and_die(platform, key)
     queued.release()
     ended(platform, key)
+    platform.notify(key, "RUNNING")
+    assert wrong(platform, key) == []
     platform.tick(HOUR)
     assert platform.path(key) == ["PENDING", "SCHEDULED", "RUNNING", "COMPLETED"]
     assert platform.attempts(key)[0].reason is None
+    assert wrong(platform, key) == []
 
 
 def test_a_job_that_is_cancelled_by_its_owner_while_given_up_is_cancelled(
@@ -131,6 +145,43 @@ def test_a_queued_job_that_somebody_cancels_in_batch_is_cancelled(platform: Plat
     ended(platform, key)
     platform.tick(DAY + MINUTE)
     assert platform.status(key) is JobStatus.CANCELLED
+
+
+# What the system before left behind
+
+
+@pytest.mark.parametrize("status", ["SCHEDULED", "RUNNING"])
+def test_an_adopted_job_whose_batch_job_is_gone_fails_and_is_never_run_again(
+    platform: Platform, status: str
+) -> None:
+    key = JobKey(platform.tenant_id, str(uuid.uuid4()))
+    name = f"{platform.settings.batch_parent}/jobs/theirs-{key.job_id}"
+    job = {
+        "TenantId": key.tenant_id,
+        "JobId": key.job_id,
+        "Status": status,
+        "RetryCount": 0,
+        "Attempt": 1,
+        "GcpBatchJobName": name,
+        "BatchParent": platform.settings.batch_parent,
+        "NextCheckAt": platform.now(),
+    }
+    attempt = (*key, 1, name, COMMIT_TIMESTAMP)
+    with platform.database.batch() as batch:
+        batch.insert("Jobs", list(job), [list(job.values())])
+        batch.insert(
+            "JobAttempts", ("TenantId", "JobId", "Attempt", "GcpBatchJobName", "CreatedAt"), [attempt]
+        )
+    assert wrong(platform, key) == []
+    for _ in range(20):
+        platform.tick(MINUTE)
+    after = platform.reads.job(key)
+    assert after is not None
+    assert (after.status, after.attempt, after.next_check_at) == (JobStatus.FAILED, 1, None)
+    assert platform.path(key) == ["FAILED"]
+    assert [row.reason for row in platform.attempts(key)] == ["unknown_end"]
+    assert platform.published == []
+    assert wrong(platform, key) == []
 
 
 # What appears late
@@ -190,6 +241,23 @@ def test_a_final_job_that_was_never_seen_in_batch_is_owed_checks_for_the_settlin
     assert platform.clock - since >= settle
 
 
+def test_a_job_that_is_cancelled_in_a_long_backoff_is_settled_like_any_other(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platform.transitions, "_jitter", lambda: 0.9)
+    backoff = {"first_delay_seconds": 86400, "max_delay_seconds": 86400}
+    key = platform.scheduled("false", retry={"backoff": backoff})
+    ended(platform, key)
+    platform.tick(2 * MINUTE)
+    assert owed(platform, key) > 20 * HOUR
+    platform.jobs.cancel(platform.tenant_id, key.job_id)
+    asked = platform.faults.calls("GetJob", job=glob(key, 2)).received
+    for _ in range(20):
+        platform.tick(MINUTE)
+    assert platform.job(key).next_check_at is None
+    assert platform.faults.calls("GetJob", job=glob(key, 2)).received <= asked + 8
+
+
 def test_a_notification_of_a_batch_job_that_appeared_late_stops_it_at_once(platform: Platform) -> None:
     key = platform.submit("sleep", "60")
     platform.jobs.cancel(platform.tenant_id, key.job_id)
@@ -221,6 +289,26 @@ def test_reconciliation_notes_an_end_that_came_after_the_jobs_own(platform: Plat
     platform.tick(MINUTE)
     assert platform.status(key) is JobStatus.CANCELLED
     assert platform.attempts(key)[0].last_ignored == "SUCCEEDED came after CANCELLED"
+
+
+def test_a_notification_that_comes_while_a_check_is_under_way_is_followed_soon(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = platform.scheduled("sleep", "60")
+    platform.faults.wait_for_state(glob(key), JobState.RUNNING)
+    platform.notify(key, "RUNNING")
+    uid, get = platform.uid(key), platform.batch.get
+
+    def notified(name: str) -> BatchRecord | None:
+        record = get(name)
+        monkeypatch.undo()
+        platform.notify(key, "SUCCEEDED", uid=uid)  # Batch's own record is behind it
+        return record
+
+    monkeypatch.setattr(platform.batch, "get", notified)
+    platform.tick(20 * MINUTE)
+    assert platform.status(key) is JobStatus.RUNNING
+    assert owed(platform, key) <= platform.settings.timing.unconfirmed_check
 
 
 # Platform faults
