@@ -72,7 +72,7 @@ def pause(
 
 @app.command(rich_help_panel=_PANEL)
 def resume(*, as_json: AsJson = False) -> None:
-    """Start jobs again, those that waited spread over 5 minutes."""
+    """Start jobs again; those that waited are spread over 5 minutes, 200 a minute at most."""
     from jennah.operations import pause as dispatch
 
     dispatch.switch_dispatch(paused=False, reason=None, as_json=as_json)

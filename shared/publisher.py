@@ -6,12 +6,16 @@ import logging
 from concurrent.futures import TimeoutError as FutureTimeoutError
 
 from google.api_core.exceptions import GoogleAPICallError, RetryError
+from google.api_core.retry import Retry
 from google.cloud import pubsub_v1  # type: ignore[attr-defined]  # the package has no stubs
 
 from shared.messages import JobMessage
 
 _logger = logging.getLogger(__name__)
 _TIMEOUT = 5.0
+
+# The client's own goes on for ten minutes after its caller has given up, each time in a thread.
+_RETRY = Retry(timeout=_TIMEOUT)
 
 
 class JobPublisher:
@@ -29,7 +33,8 @@ class JobPublisher:
     def publish(self, message: JobMessage) -> bool:
         """Publish and wait for the answer. True if the message is in the topic for sure."""
         try:
-            self._client.publish(self._topic, message.encode()).result(timeout=_TIMEOUT)
+            publishing = self._client.publish(self._topic, message.encode(), retry=_RETRY, timeout=_TIMEOUT)
+            publishing.result(timeout=_TIMEOUT)
         except (GoogleAPICallError, RetryError, FutureTimeoutError) as error:
             _logger.warning(
                 "job message not published, reconciliation will: %s",

@@ -36,7 +36,7 @@ def check(*, tenant_id: str | None, limit: int, as_json: bool) -> None:
     """
     try:
         settings = Settings.from_env(os.environ)
-        with opened(settings) as database:
+        with opened(settings, role="roles/spanner.databaseReader") as database:
             figures = _checked(database, tenant_id=tenant_id, limit=limit, as_json=as_json)
     except (SchemaError, SettingsError) as error:
         raise CommandFailed(str(error), REFUSED) from error

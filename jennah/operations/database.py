@@ -20,8 +20,12 @@ _CONNECT_SECONDS = 2.0
 
 
 @contextmanager
-def opened(settings: Settings, *, create: bool = False) -> Iterator[Database]:
+def opened(
+    settings: Settings, *, create: bool = False, role: str = "roles/spanner.databaseAdmin"
+) -> Iterator[Database]:
     """The settings' database, looked up; with `create` it is made, empty, where there is none.
+
+    `role` is named to an operator whose account may not do what is done with it.
 
     Raises:
         SchemaError: it can't be reached, also later while it is used, or does not exist.
@@ -38,9 +42,7 @@ def opened(settings: Settings, *, create: bool = False) -> Iterator[Database]:
             "`gcloud auth application-default login`."
         ) from error
     except exceptions.PermissionDenied as error:
-        raise SchemaError(
-            f"Your account may not do this ({error.message}): it needs roles/spanner.databaseAdmin."
-        ) from error
+        raise SchemaError(f"Your account may not do this ({error.message}): it needs {role}.") from error
     except (exceptions.ServiceUnavailable, exceptions.DeadlineExceeded, exceptions.RetryError) as error:
         raise SchemaError(
             f"Spanner does not answer ({error}): try again, every step can be repeated."

@@ -30,7 +30,8 @@ def switch_dispatch(*, paused: bool, reason: str | None, as_json: bool) -> None:
     """
     columns = ("Name", "Paused", "Reason", "SetAt")
     try:
-        with opened(Settings.from_env(os.environ)) as database, database.batch() as batch:
+        settings = Settings.from_env(os.environ)
+        with opened(settings, role="roles/spanner.databaseUser") as database, database.batch() as batch:
             batch.insert_or_update("Switches", columns, [(DISPATCH, paused, reason, COMMIT_TIMESTAMP)])
     except (SchemaError, SettingsError) as error:
         raise CommandFailed(str(error), REFUSED) from error
