@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import NoReturn
 
 from google.cloud import batch_v1
 
@@ -18,6 +19,7 @@ from tests.simulation.world import EPOCH, World
 
 _LATEST_CREATE = 500.0
 _PAGE = 2
+_PATIENCE = 10.0
 _STUCK = 3 * 24 * 3600.0
 _PREEMPTED, _VM_LOST, _TOO_LONG = 50001, 50002, 50005
 
@@ -99,14 +101,14 @@ class SimulatedBatch:
         fault = self.world.cross(Site.GET)
         self.looking(name)
         if fault is Fault.UNAVAILABLE:
-            raise Unavailable("Batch did not answer")
+            self._keep_waiting()
         job = self.jobs.get(name)
         return self._record(job, behind=fault is Fault.BEHIND) if job else None
 
     def tasks(self, name: str) -> list[TaskRecord]:
         """As `batch_client.BatchClient.tasks`."""
         if self.world.cross(Site.TASKS) is Fault.UNAVAILABLE:
-            raise Unavailable("Batch did not answer")
+            self._keep_waiting()
         job = self.jobs.get(name)
         if job is None or (job.started is None and not job.exit_code):
             return []
@@ -141,7 +143,7 @@ class SimulatedBatch:
         """As `batch_client.BatchClient.list_jobs`; pages are small, so that there are several."""
         fault = self.world.cross(Site.LIST)
         if fault is Fault.UNAVAILABLE:
-            raise Unavailable("Batch did not answer")
+            self._keep_waiting()
         region = parent.removesuffix("/locations/-")
         found = [
             self._record(job, behind=fault is Fault.BEHIND)
@@ -152,6 +154,12 @@ class SimulatedBatch:
         first = int(page_token or 0)
         rest = found[first + _PAGE :]
         return BatchPage(found[first : first + _PAGE], str(first + _PAGE) if rest else "")
+
+    def _keep_waiting(self) -> NoReturn:
+        """Answer that nobody answers: at once, or when the caller has waited for as long as it will."""
+        if self.world.rng.random() < 0.5:
+            self.world.sleep(_PATIENCE)
+        raise Unavailable("Batch did not answer")
 
     # The truth.
 

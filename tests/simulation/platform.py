@@ -37,6 +37,7 @@ SETTINGS = Settings(project="simulated", spanner_instance="simulated")
 _TICK = SETTINGS.timing.tick.total_seconds()
 _SWEEP = 3600.0
 _RPC_TIMEOUT = 10.0
+_PUBLISH_TIMEOUT = 5.0
 _LATEST_WRITE = 120.0
 _NOTIFIED = {BatchState.RUNNING, BatchState.SUCCEEDED, BatchState.FAILED}
 
@@ -140,6 +141,8 @@ class Platform:
             self.jobs_topic.publish(message.encode(), {})
         if fault is Fault.CRASH_AFTER:
             world.kill()
+        if fault is Fault.UNAVAILABLE:
+            world.sleep(_PUBLISH_TIMEOUT)
         return fault is None or fault is Fault.DROPPED
 
     def _wire(self, method: Method, perform: Callable[[], _T]) -> _T:

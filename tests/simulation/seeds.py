@@ -31,8 +31,8 @@ _FAULTS_END, _LATE_FAULTS_END = 600.0, 30 * HOUR
 _LATE = 0.1
 # From then on: the sweep for orphans would stop what is forgotten, an hour later.
 _ALL_STOPPED = 1800.0
-# One check that is half an hour off, and the backoff of every retry that is left.
-_ALL_FINAL = 3 * HOUR
+# One check that is half an hour off, and the backoff of every retry that is left: of hours, where a job asks it.
+_ALL_FINAL = 12 * HOUR
 # A job may stay queued for a day, and be retried as often as its budget for that allows.
 _LATEST_END = 14 * 24 * HOUR
 _MOST_STEPS = 20_000
@@ -67,7 +67,7 @@ def run_seed(seed: int, *, trace: bool = False) -> Outcome:
     try:
         tenants = Tenants(world, random_jobs(rng))
         if rng.random() < 0.2:
-            safety(world)
+            safety(world, tenants.platform)
         else:
             late = rng.random() < _LATE
             liveness(world, tenants.platform, chance.stop, _LATE_FAULTS_END if late else _FAULTS_END)
@@ -82,9 +82,10 @@ def run_seed(seed: int, *, trace: bool = False) -> Outcome:
     return Outcome(seed, violation, world.steps, jobs, chance.hits, lines)
 
 
-def safety(world: World) -> None:
+def safety(world: World, platform: Platform) -> None:
     """Faults never stop; whatever happens must be right, and nothing need ever end."""
     world.run(until=_LATEST_END, most_steps=_SAFETY_STEPS)
+    platform.judge.audit()
 
 
 def liveness(
@@ -92,6 +93,7 @@ def liveness(
 ) -> None:
     """Faults stop, and everything must come to its end, in bounded time."""
     world.run(until=faults_end, most_steps=_MOST_STEPS)
+    platform.judge.audit()
     stop()
     platform.plan_tick()
     world.run(until=faults_end + _ALL_STOPPED, most_steps=_MOST_STEPS)
@@ -133,6 +135,7 @@ _POLICIES: tuple[Mapping[str, Any], ...] = (
     {"rules": [{"exit_codes": [3], "action": "retry"}, {"reasons": ["user_exit"], "action": "fail"}]},
     {"rules": [{"reasons": ["timeout", "spot_preemption"], "action": "fail"}]},
     {"backoff": {"first_delay_seconds": 30, "factor": 3, "max_delay_seconds": 120}},
+    {"backoff": {"first_delay_seconds": 3600, "factor": 2, "max_delay_seconds": 7200}},
     {"max_infrastructure_retries": 1},
     {"max_infrastructure_retries": 0},
 )

@@ -13,7 +13,7 @@ from tests.mutants.__main__ import figure, hunt_all
 from tests.mutants.patches import patches
 
 SEEDS = int(os.environ.get("MUTANTS_SEEDS", "1500"))
-_SHARE = 0.85
+_SHARE = 0.95
 
 
 @pytest.mark.timeout(1200)
