@@ -140,7 +140,7 @@ def test_a_batch_that_does_not_answer_is_asked_a_few_times_and_pending_jobs_go_o
 def test_a_parent_that_does_not_answer_holds_up_no_other(platform: Platform) -> None:
     """A region that is down, or a project of before that is gone, may have more rows than all the others."""
     parent = "projects/old/locations/asia-northeast1"
-    dead = [JobKey(platform.tenant_id, str(uuid.uuid4())) for _ in range(120)]
+    dead = [JobKey(platform.tenant_id, str(uuid.uuid4())) for _ in range(130)]  # of two chunks
     sound = [platform.scheduled("true") for _ in range(5)]
     for key in sound:
         ended(platform, key)
@@ -148,12 +148,14 @@ def test_a_parent_that_does_not_answer_holds_up_no_other(platform: Platform) -> 
     with platform.database.batch() as batch:
         rows = [(*key, "RUNNING", f"{parent}/jobs/dead-{key.job_id}", parent, platform.now()) for key in dead]
         batch.insert("Jobs", columns, rows)
+    lists = platform.faults.calls("ListJobs").received
     with (
         platform.faults.answer("GetJob", grpc.StatusCode.UNAVAILABLE, job="dead-*"),
         platform.faults.answer("ListJobs", grpc.StatusCode.UNAVAILABLE),
     ):
         platform.tick(2 * MINUTE)
     assert platform.faults.calls("GetJob", job="dead-*").received == 3
+    assert platform.faults.calls("ListJobs").received == lists + 1
     assert {platform.status(key) for key in sound} == {JobStatus.COMPLETED}
     assert platform.tick() == 0, "they come first in each tick"
 
