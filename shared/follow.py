@@ -228,14 +228,16 @@ class Follower:
         """The Batch job is gone. What may be there by its name all the same, unseen or late, is stopped."""
         if record is None or (self.ours(job, record) and not record.state.final):
             self._batch.cancel(batch_name(job))
-        gone = Failure(FailureReason.VANISHED, "the Batch job is gone")
         if _adopted(job):
             # It may have ended long ago, and well: to run it again is not safe.
-            gone = Failure(FailureReason.UNKNOWN_END, "the Batch job from before this system is gone")
+            failure = Failure(FailureReason.UNKNOWN_END, "the Batch job from before this system is gone")
+        else:
+            gone = Failure(FailureReason.VANISHED, "the Batch job is gone")
+            failure = self._given_up(job) or gone
         return AttemptFailed(
             attempt=job.attempt,
             batch=BatchRef(batch_name(job), job.batch_uid or ""),
-            failure=self._given_up(job) or gone,
+            failure=failure,
             ran=job.status is JobStatus.RUNNING,
         )
 

@@ -44,7 +44,8 @@ class Orphans:
         """Look through the project's Batch jobs that run or may yet, in every region. Ends by `until`.
 
         Returns:
-            How many were cancelled. Where more than 20 are orphans, none is: an alert is logged instead.
+            How many were cancelled. None where more than 20 are orphans (an alert is logged instead), or where
+            time runs out before all were seen.
 
         Raises:
             Unavailable: Batch did not answer.
@@ -62,7 +63,7 @@ class Orphans:
                 return 0
             if self._now() > until:
                 _logger.warning("the sweep for orphans ran out of time; the next one is in an hour")
-                break
+                return 0
         for name in found:
             _logger.warning("an orphan in Batch is cancelled", extra={"batch": name})
             self._batch.cancel(name)

@@ -5,6 +5,8 @@ audit rows. The commit carries no lock over from the read. Its fence is the audi
 version that the row will have: if anybody else moved the job since it was read, that key is taken, the
 commit fails as a whole with AlreadyExists, and the decision is made again on the row as it stands. The same
 collision makes the write safe to repeat when its outcome is unknown (see `commits`).
+
+It is long because nothing else may write these tables.
 """
 
 from __future__ import annotations
