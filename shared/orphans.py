@@ -44,8 +44,8 @@ class Orphans:
         """Look through the project's Batch jobs that run or may yet, in every region. Ends by `until`.
 
         Returns:
-            How many were cancelled. None where more than 20 are orphans (an alert is logged instead), or where
-            time runs out before all were seen.
+            How many were cancelled. Where more than 20 are orphans, none is: an alert is logged instead. Where
+            time runs out, those that were seen.
 
         Raises:
             Unavailable: Batch did not answer.
@@ -63,7 +63,7 @@ class Orphans:
                 return 0
             if self._now() > until:
                 _logger.warning("the sweep for orphans ran out of time; the next one is in an hour")
-                return 0
+                break
         for name in found:
             _logger.warning("an orphan in Batch is cancelled", extra={"batch": name})
             self._batch.cancel(name)
