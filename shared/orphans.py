@@ -44,8 +44,8 @@ class Orphans:
         """Look through the project's Batch jobs that run or may yet, in every region. Ends by `until`.
 
         Returns:
-            How many were cancelled. Where more than 20 are orphans, none is: an alert is logged instead. Where
-            time runs out, those that were seen.
+            How many were cancelled. Where more than 20 are orphans, none is: an alert is logged instead.
+            Where time runs out, those that were seen.
 
         Raises:
             Unavailable: Batch did not answer.
