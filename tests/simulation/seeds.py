@@ -31,7 +31,7 @@ _FAULTS_END, _LATE_FAULTS_END = 600.0, 30 * HOUR
 _LATE = 0.1
 # From then on: the sweep for orphans would stop what is forgotten, an hour later.
 _ALL_STOPPED = 1800.0
-# One check that is half an hour off, and the backoff of every retry that is left: hours, where a job wants it.
+# One check that is half an hour off, and the backoff of every retry that is left, which may be hours.
 _ALL_FINAL = 12 * HOUR
 # A job may stay queued for a day, and be retried as often as its budget for that allows.
 _LATEST_END = 14 * 24 * HOUR
