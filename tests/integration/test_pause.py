@@ -174,7 +174,6 @@ def test_the_commands_turn_the_switch(run: Run, platform: Platform) -> None:
     resumed = run("resume", "--json")
     shown = json.loads(resumed.stdout)
     assert (shown["dispatch"], shown["reason"]) == ("on", None)
-    assert platform.switches.dispatch_paused(), "it is read at most once in five seconds"
     platform.clock += 6 * SECOND
     assert not platform.switches.dispatch_paused()
 

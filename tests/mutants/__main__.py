@@ -68,7 +68,7 @@ class Hunt:
         """Look for one bug.
 
         Raises:
-            PatchError: it does not apply.
+            PatchError: it does not apply, or the hunt itself fails.
         """
         tree = self._folder / patch.path.stem
         copy_tree(tree)
@@ -85,9 +85,10 @@ class Hunt:
             said = child.stderr.read().strip()
             code = child.wait()
         if code and violation is None and not self._ended.is_set():
-            seeds += 1
-            last = said.splitlines()[-1] if said else f"exit code {code}"
-            violation = "it loops without end" if code == -signal.SIGALRM else last
+            if code != -signal.SIGALRM:
+                last = said.splitlines()[-1] if said else f"exit code {code}"
+                raise PatchError(f"{patch.path.name}: the hunt itself failed: {last}")
+            seeds, violation = seeds + 1, "it loops without end"
         return Hunted(patch.number, patch.name, seeds, time.monotonic() - began, violation)
 
     @contextmanager

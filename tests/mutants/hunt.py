@@ -7,7 +7,6 @@ seed, a tab, and what was violated in it. Ends with its standard input, so that 
 from __future__ import annotations
 
 import gc
-import logging
 import os
 import signal
 import sys
@@ -27,7 +26,6 @@ def main() -> None:
     if not Path(str(shared.__file__)).is_relative_to(tree):
         sys.exit(f"shared was imported from {shared.__file__}, not from {tree}")
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    logging.disable(logging.CRITICAL)
     gc.freeze()
     for seed in range(1, int(sys.argv[1]) + 1):
         signal.alarm(_LONGEST_SEED)

@@ -271,6 +271,8 @@ class Judge:
 
     def creating(self, name: str) -> None:
         """Look at a CreateJob that is about to be sent."""
+        if self.world.time - self.final_at.get(_parsed(name)[0], inf) > _LONGEST_CALLS:
+            self._fail(_parsed(name)[0], "it was final long ago, and is sent to Batch")
         if self.world.time - self.paused_from > _LONGEST_CALLS:
             self._fail(_parsed(name)[0], "it was sent to Batch while dispatch is paused")
         due = self.retries_due.get(_parsed(name))
@@ -279,7 +281,7 @@ class Judge:
 
     # At every acknowledgement.
 
-    def job_message_acknowledged(self, message: Message, began: float) -> None:
+    def job_message_acknowledged(self, message: Message, began: float, _skew: float) -> None:
         """Topic `jobs`: nothing is acknowledged before its effect is committed."""
         try:
             fields = json.loads(b64decode(json.loads(message.body)["message"]["data"]))
@@ -298,7 +300,7 @@ class Judge:
             return
         self._fail(key, "its message was acknowledged, and nothing came of it")
 
-    def notification_acknowledged(self, message: Message, began: float) -> None:
+    def notification_acknowledged(self, message: Message, began: float, skew: float) -> None:
         """Topic `batch-events`: an end in Batch is known, or soon looked at, once its message is gone."""
         if not message.genuine:
             return
@@ -315,7 +317,7 @@ class Judge:
             return
         # A job that moved meanwhile has the check time of its new state.
         moved = row["UpdatedAt"] >= EPOCH + timedelta(seconds=began)
-        soon = _UNCONFIRMED if moved else timedelta(seconds=31 + max(0.0, message.skew))
+        soon = _UNCONFIRMED if moved else timedelta(seconds=31 + max(0.0, skew))
         if row["NextCheckAt"] > self.world.true_now() + soon:
             self._fail(key, f"its {attributes['NewJobState']} was acknowledged, and nothing came of it")
 

@@ -115,7 +115,7 @@ class Platform:
             world, "batch-events", Site.DELIVER, self._notify, judge.notification_acknowledged, self._meddle
         )
         self.ticks_topic = Topic(
-            world, "ticks", Site.TICK, self._reconcile, lambda _message, _began: None, self._meddle
+            world, "ticks", Site.TICK, self._reconcile, lambda _message, _began, _skew: None, self._meddle
         )
 
     # What the functions' doors do with an event.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 
 from cloudevents.http import CloudEvent
@@ -23,13 +23,12 @@ SKEW = 20.0
 
 @dataclass(slots=True)
 class Message:
-    """One message, and how often it was delivered. `genuine`: from whom it claims to be."""
+    """One message, and how often it was delivered. `genuine`: it comes from whom it seems to come."""
 
     number: int
     body: bytes
     genuine: bool = True
     deliveries: int = 0
-    skew: float = 0.0
 
 
 @dataclass
@@ -37,17 +36,15 @@ class Topic:
     """A topic with one push subscription.
 
     `use` is what the function does with a decoded event; `on_acknowledged` is told of every message that was
-    acknowledged, with the message and the virtual time at which its delivery began.
+    acknowledged: the message, the virtual time at which its delivery began, and how wrong its clock was.
     """
 
     world: World
     name: str
     site: Site
     use: Callable[[CloudEvent], object]
-    on_acknowledged: Callable[[Message, float], None]
+    on_acknowledged: Callable[[Message, float, float], None]
     on_delivery: Callable[[Fault], None]
-    dead_letters: list[Message] = field(default_factory=list)
-    in_flight: int = 0
     _published: int = 0
 
     def publish(self, data: bytes, attributes: Mapping[str, str], *, genuine: bool = True) -> Message:
@@ -69,27 +66,26 @@ class Topic:
         return made
 
     def _send(self, message: Message, delay: float) -> None:
-        self.in_flight += 1
         self.world.at(delay, lambda: self._deliver(message))
 
     def _deliver(self, message: Message) -> None:
         world = self.world
-        self.in_flight -= 1
-        message.skew = 0.0
+        skew = 0.0
         fault = world.plan.draw(self.site)
         if fault is not None:
             if world.trace is not None:
                 world.note(f"{self.name} {message.number} {fault}")
-            if not self._act_out(fault, message):
+            if fault is Fault.SKEWED:
+                skew = (world.rng.random() - 0.5) * 2 * SKEW
+            elif not self._act_out(fault, message):
                 return
         message.deliveries += 1
         began = world.time
-        self.in_flight += 1
         world.spawn(
             f"{self.name} {message.number}",
-            lambda: self._handle(message, began),
+            lambda: self._handle(message, began, skew),
             ended=lambda error: self._ended(message, error),
-            skew=message.skew,
+            skew=skew,
         )
 
     def _act_out(self, fault: Fault, message: Message) -> bool:
@@ -103,13 +99,11 @@ class Topic:
                 return False
             case Fault.DOUBLED:
                 self._send(message, chance() * 3)
-            case Fault.SKEWED:
-                message.skew = (chance() - 0.5) * 2 * SKEW
             case _:
                 self.on_delivery(fault)
         return True
 
-    def _handle(self, message: Message, began: float) -> None:
+    def _handle(self, message: Message, began: float, skew: float) -> None:
         """What the function does, and what Pub/Sub makes of its answer."""
         world = self.world
         refusal = receive(_HEADERS, message.body, self.use)
@@ -119,12 +113,11 @@ class Topic:
         if refusal is not None:
             self._again(message, malformed=isinstance(refusal, MalformedEvent))
             return
-        self.on_acknowledged(message, began)
+        self.on_acknowledged(message, began, skew)
         if fault is Fault.ACK_LOST:
             self._send(message, 1 + world.rng.random() * 10)
 
     def _ended(self, message: Message, error: BaseException | None) -> None:
-        self.in_flight -= 1
         if isinstance(error, Killed):
             self._again(message)
         elif error is not None:
@@ -132,7 +125,6 @@ class Topic:
 
     def _again(self, message: Message, *, malformed: bool = False) -> None:
         if message.deliveries >= _MOST_DELIVERIES:
-            self.dead_letters.append(message)
             if message.genuine and malformed:
                 raise Violation(f"{self.name}: a genuine message was refused as malformed")
             return

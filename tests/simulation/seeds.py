@@ -100,7 +100,8 @@ def liveness(
     platform.judge.all_stopped()
     world.run(until=faults_end + _ALL_FINAL, most_steps=_MOST_STEPS)
     platform.judge.all_final()
-    world.run(until=_LATEST_END, most_steps=_MOST_STEPS)
+    if not world.run(until=_LATEST_END, most_steps=_MOST_STEPS):
+        raise Violation("it never comes to rest")
     platform.judge.end()
 
 

@@ -145,8 +145,9 @@ STEPS = st.lists(st.lists(mutations(), min_size=1, max_size=3) | reads(), min_si
 # Of a commit that violates both a unique index and a CHECK, the emulator says now this, now that.
 EITHER = ("AlreadyExists", "OutOfRange")
 
+# The same sequences each time: a change must not fail by what chance asks of the emulator.
 # A failing sequence is not made shorter: the emulator is too slow for it, and the assertion names the step.
-COMPARED = settings(deadline=None, database=None, phases=[Phase.generate])
+COMPARED = settings(deadline=None, database=None, derandomize=True, phases=[Phase.generate])
 
 
 @pytest.mark.timeout(240)
@@ -157,7 +158,7 @@ def test_any_commits_and_reads_end_as_on_the_emulator(database: Database) -> Non
         table, columns, keyset, options = step
         return labels.plain(read(target, table, columns, keyset, **options))
 
-    @settings(COMPARED, max_examples=200)
+    @settings(COMPARED, max_examples=150)
     @given(STEPS)
     def compare(steps: Sequence[Any]) -> None:
         outcome(database, ("delete", "Tenants", ALL, None), ("delete", "Switches", ALL, None))
