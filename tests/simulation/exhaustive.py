@@ -36,64 +36,80 @@ SCENARIOS: Mapping[str, Wish] = {
 Faults = tuple[tuple[int, Fault], ...]
 
 
+# With it, Batch takes its time with each state, so that each cancel comes in the one that it is named for.
+_WORLD = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Lived:
+    """One run: what was violated, if anything; the sites crossed; the statuses gone through.
+
+    `complete`: every fault took place.
+    """
+
+    violation: str | None
+    crossed: list[Site]
+    path: list[str]
+    complete: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Tested:
-    """How many combinations were lived through, how many there are, and those that were violated."""
+    """How many combinations took place, how many there are, and those that were violated."""
 
     tested: int
     enumerable: int
     violations: tuple[tuple[str, Faults, str], ...] = ()
 
 
-def live(scenario: str, faults: Faults, *, trace: list[str] | None = None) -> tuple[str | None, list[Site]]:
-    """Live through a scenario with these faults, each at its crossing.
-
-    Returns:
-        What was violated, None if everything held; and every site that was crossed, in order.
-    """
+def live(scenario: str, faults: Faults, *, trace: list[str] | None = None) -> Lived:
+    """Live through a scenario with these faults, each at its crossing."""
     unexpected.clear()
     plan = Exactly(dict(faults))
-    world = World(random.Random(1), plan, trace)
+    world = World(random.Random(_WORLD), plan, trace)
+    violation = None
+    path: list[str] = []
     try:
         tenants = Tenants(world, [SCENARIOS[scenario]])
         liveness(world, tenants.platform, lambda: None)
         unexpected.check()
+        path = [step["ToStatus"] for _, step in sorted(tenants.platform.judge.steps.items())]
     except Violation as found:
-        return str(found), plan.crossed
+        violation = str(found)
     finally:
         world.close()
-    return None, plan.crossed
+    return Lived(violation, plan.crossed, path, plan.acted == len(faults))
 
 
 def singles(scenario: str) -> list[Faults]:
     """Every fault at every crossing of the scenario as it goes when all is well."""
-    violation, crossed = live(scenario, ())
-    assert violation is None, violation
-    return [((index, fault),) for index, site in enumerate(crossed) for fault in FAULTS[site]]
+    plain = live(scenario, ())
+    assert plain.violation is None, plain.violation
+    return [((index, fault),) for index, site in enumerate(plain.crossed) for fault in FAULTS[site]]
 
 
 def live_single(work: tuple[str, Faults]) -> Tested:
     """One fault."""
     scenario, faults = work
-    violation, _ = live(scenario, faults)
-    return Tested(1, 1, ((scenario, faults, violation),) if violation else ())
+    lived = live(scenario, faults)
+    return Tested(lived.complete, 1, ((scenario, faults, lived.violation),) if lived.violation else ())
 
 
 def live_pairs(work: tuple[str, Faults]) -> Tested:
     """One fault, and each second fault at each crossing that still follows it."""
     scenario, first = work
-    violation, crossed = live(scenario, first)
+    single = live(scenario, first)
     after = first[0][0] + 1
-    found = [(scenario, first, violation)] if violation else []
+    found = [(scenario, first, single.violation)] if single.violation else []
     tested = 0
-    for index in range(after, len(crossed)):
-        for fault in FAULTS[crossed[index]]:
+    for index in range(after, len(single.crossed)):
+        for fault in FAULTS[single.crossed[index]]:
             both: Faults = (*first, (index, fault))
-            violation, _ = live(scenario, both)
-            tested += 1
-            if violation:
-                found.append((scenario, both, violation))
-    return Tested(tested, sum(len(FAULTS[site]) for site in crossed[after:]), tuple(found))
+            lived = live(scenario, both)
+            tested += lived.complete
+            if lived.violation:
+                found.append((scenario, both, lived.violation))
+    return Tested(tested, sum(len(FAULTS[site]) for site in single.crossed[after:]), tuple(found))
 
 
 def explore(*, pairs: bool, workers: int) -> Iterator[tuple[int, Tested]]:

@@ -152,13 +152,22 @@ class Chance:
 
 
 class Exactly:
-    """The given faults at the given crossings, and at no other; remembers which sites were crossed."""
+    """The given faults at the given crossings, and at no other.
+
+    Attributes:
+        crossed: the sites that were crossed, in order.
+        acted: how many of the faults were given out, each at a site that knows it.
+    """
 
     def __init__(self, faults: Mapping[int, Fault]) -> None:
         self._faults = faults
         self.crossed: list[Site] = []
+        self.acted = 0
 
     def draw(self, site: Site) -> Fault | None:
         """As the protocol says."""
+        fault = self._faults.get(len(self.crossed))
         self.crossed.append(site)
-        return self._faults.get(len(self.crossed) - 1)
+        if fault is not None and fault in FAULTS[site]:
+            self.acted += 1
+        return fault

@@ -68,7 +68,18 @@ def test_a_bug_is_found_and_its_trace_can_be_had_again(monkeypatch: pytest.Monke
 def test_every_single_fault_is_survived(scenario: str) -> None:
     tested = [exhaustive.live_single((scenario, faults)) for faults in exhaustive.singles(scenario)]
     assert [found for result in tested for found in result.violations] == []
-    assert len(tested) > 100
+    assert sum(result.tested for result in tested) == len(tested) > 100
+
+
+def test_the_scenarios_are_what_they_are_called() -> None:
+    paths = {name: exhaustive.live(name, ()).path for name in exhaustive.SCENARIOS}
+    assert paths["success"] == ["PENDING", "SCHEDULED", "RUNNING", "COMPLETED"]
+    assert paths["retries exhausted"].count("RUNNING") == 2
+    assert paths["retries exhausted"][-1] == "FAILED"
+    assert paths["cancelled while PENDING"] == ["PENDING", "CANCELLED"]
+    assert paths["cancelled while SCHEDULED"] == ["PENDING", "SCHEDULED", "CANCELLED"]
+    assert paths["cancelled while RUNNING"] == ["PENDING", "SCHEDULED", "RUNNING", "CANCELLED"]
+    assert paths["refused by Batch"] == ["PENDING", "FAILED"]
 
 
 def test_without_notifications_everything_is_repaired_in_time() -> None:
