@@ -15,7 +15,7 @@ from google.cloud import batch_v1
 from shared.batch_ids import batch_id
 from shared.config import Settings
 from shared.events import BatchRef, Failure
-from shared.model import FailureReason, Job
+from shared.model import FailureReason, Job, JobKey
 from shared.retry import on_spot
 
 # Google's predefined shapes are not billed apart from the machine, so a job asks for what it needs.
@@ -109,13 +109,13 @@ def request_id(name: str) -> str:
     return str(uuid.uuid5(_NAMESPACE, name))
 
 
-def our_labels(job: Job, settings: Settings) -> dict[str, str]:
+def our_labels(key: JobKey, attempt: int, settings: Settings) -> dict[str, str]:
     """The labels that make a Batch job ours, and this attempt's."""
     return {
         DEPLOYMENT: settings.deployment,
-        TENANT: job.tenant_id,
-        JOB: job.job_id,
-        ATTEMPT: str(job.attempt),
+        TENANT: key.tenant_id,
+        JOB: key.job_id,
+        ATTEMPT: str(attempt),
     }
 
 
@@ -125,7 +125,7 @@ def batch_job(job: Job, settings: Settings) -> batch_v1.Job:
     Batch's own retries stay off: each of our attempts has a record of its own, where internal retries
     overwrite exit codes and logs. Service account and notification topic are the platform's.
     """
-    labels = our_labels(job, settings)
+    labels = our_labels(job.key, job.attempt, settings)
     environment = dict(job.spec.env) | {"JENNAH_JOB_ID": job.job_id, "JENNAH_ATTEMPT": str(job.attempt)}
     task = batch_v1.TaskSpec(
         runnables=[

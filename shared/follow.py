@@ -164,7 +164,8 @@ class Follower:
 
     def ours(self, job: Job, record: BatchRecord) -> bool:
         """Whether the Batch job bears this deployment's labels for this very attempt."""
-        return our_labels(job, self._settings).items() <= record.labels.items()
+        labels = our_labels(job.key, job.attempt, self._settings)
+        return labels.items() <= record.labels.items()
 
     def due(self, job: Job) -> bool:
         """Whether the attempt may start now: its backoff is over."""

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
-from shared.batch import ATTEMPT, DEPLOYMENT, JOB, TENANT, BatchRecord, BatchState
+from shared.batch import BatchRecord, BatchState, our_labels
 from shared.batch_ids import parse_batch_id
 from shared.config import Settings
 from shared.follow import Batch
@@ -102,13 +102,7 @@ class Orphans:
         except ValueError:
             _logger.warning("a Batch job has our label and a foreign name", extra={"batch": record.ref.name})
             return None
-        labels = {
-            DEPLOYMENT: self._settings.deployment,
-            TENANT: key.tenant_id,
-            JOB: key.job_id,
-            ATTEMPT: str(attempt),
-        }
-        if not labels.items() <= record.labels.items():
+        if not our_labels(key, attempt, self._settings).items() <= record.labels.items():
             _logger.warning("a Batch job's labels are not its name's", extra={"batch": record.ref.name})
             return None
         return key, attempt

@@ -175,8 +175,14 @@ class Reconciliation:
 
     def _check(self, job: Job, done: _Round) -> Touch | None:
         """Do what is owed to one job. What is to be set on a job that did not move is returned."""
-        if job.status is JobStatus.PENDING:
-            return self._pending(job, done)
+        try:
+            return self._pending(job, done) if job.status is JobStatus.PENDING else self._in_batch(job, done)
+        except Exception:
+            # One row that can't be repaired must not stop the others, nor come first each time.
+            _logger.exception("check failed", extra={"job": job.job_id})
+            return self._later(job, self._timing.live_check)
+
+    def _in_batch(self, job: Job, done: _Round) -> Touch | None:
         parent = _parent(job)
         if done.batch_failures[parent] >= _MOST_FAILURES:
             return self._later(job, self._timing.live_check)
@@ -184,12 +190,9 @@ class Reconciliation:
         began = self._now()
         try:
             touch = self._follow(job, done)
-        except Exception as error:
-            # One row that can't be repaired must not stop the others, nor come first each time.
-            _logger.exception("check failed", extra={"job": job.job_id})
-            if isinstance(error, Unavailable):
-                done.batch_failures[parent] += self._weight(began)
-            return self._later(job, self._timing.live_check)
+        except Unavailable:
+            done.batch_failures[parent] += self._weight(began)
+            raise
         done.batch_failures[parent] = 0
         return touch
 

@@ -19,11 +19,9 @@ from rich.table import Table
 
 from jennah.access import REFUSED, CommandFailed
 from jennah.operations.check import OVERDUE, Check, Figures, Violation
-from jennah.operations.database import opened
-from jennah.operations.sql import SchemaError
+from jennah.operations.database import one_sentence, opened
 from jennah.render import console_on, printable, show
 from shared.config import Settings
-from shared.errors import SettingsError
 
 
 def check(*, tenant_id: str | None, limit: int, as_json: bool) -> None:
@@ -35,11 +33,10 @@ def check(*, tenant_id: str | None, limit: int, as_json: bool) -> None:
         CommandFailed: there are violations; or the database can't be read.
     """
     try:
-        settings = Settings.from_env(os.environ)
-        with opened(settings, role="roles/spanner.databaseReader") as database:
-            figures = _checked(database, tenant_id=tenant_id, limit=limit, as_json=as_json)
-    except (SchemaError, SettingsError) as error:
-        raise CommandFailed(str(error), REFUSED) from error
+        with one_sentence():
+            settings = Settings.from_env(os.environ)
+            with opened(settings, role="roles/spanner.databaseReader") as database:
+                figures = _checked(database, tenant_id=tenant_id, limit=limit, as_json=as_json)
     except exceptions.NotFound as error:
         raise CommandFailed(
             f"{settings.spanner_database} does not have the schema of this release ({error.message}): "

@@ -8,23 +8,21 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import asdict
 
 import typer
 from rich.table import Table
 
 from jennah.access import CommandFailed
-from jennah.operations.database import opened
+from jennah.operations.database import one_sentence, opened
 from jennah.operations.description import compare, describe, read_expected
 from jennah.operations.migrate import Migrated, Plan, PreflightFailed, plan, survey
 from jennah.operations.migrate import migrate as bring_up_to_date
 from jennah.operations.preflight_rows import Problem
-from jennah.operations.sql import Migration, SchemaError, schema_directory
+from jennah.operations.sql import Migration, schema_directory
 from jennah.render import console_on, printable, show
 from shared.config import Settings
-from shared.errors import SettingsError
 
 
 def migrate(*, create: bool, resume_pending: bool, dry_run: bool, as_json: bool) -> None:
@@ -36,7 +34,7 @@ def migrate(*, create: bool, resume_pending: bool, dry_run: bool, as_json: bool)
     Raises:
         CommandFailed: nothing could be done, or a problem stands in the way; the problems are printed.
     """
-    with _one_sentence():
+    with one_sentence():
         settings = Settings.from_env(os.environ)
         may_create = (create or settings.spanner_emulator_host is not None) and not dry_run
         with opened(settings, create=may_create) as database:
@@ -69,7 +67,7 @@ def check_schema(*, as_json: bool) -> None:
     Raises:
         CommandFailed: they differ, and the differences are printed; or the database can't be read.
     """
-    with _one_sentence():
+    with one_sentence():
         settings = Settings.from_env(os.environ)
         directory = schema_directory()
         with opened(settings) as database:
@@ -90,14 +88,6 @@ def check_schema(*, as_json: bool) -> None:
         raise CommandFailed(f"{settings.spanner_database} does not have the schema of this release.", 1)
     if not as_json:
         typer.echo(f"{settings.spanner_database} has the schema of this release.")
-
-
-@contextmanager
-def _one_sentence() -> Iterator[None]:
-    try:
-        yield
-    except (SchemaError, SettingsError) as error:
-        raise CommandFailed(str(error), 1) from error
 
 
 def _say(line: str) -> None:

@@ -13,10 +13,21 @@ from google.cloud import spanner
 from google.cloud.spanner_v1.database import Database
 from google.cloud.spanner_v1.instance import Instance
 
+from jennah.access import REFUSED, CommandFailed
 from jennah.operations.sql import SchemaError
 from shared.config import Settings
+from shared.errors import SettingsError
 
 _CONNECT_SECONDS = 2.0
+
+
+@contextmanager
+def one_sentence() -> Iterator[None]:
+    """Let a command end with the sentence of what went wrong with the settings or the database."""
+    try:
+        yield
+    except (SchemaError, SettingsError) as error:
+        raise CommandFailed(str(error), REFUSED) from error
 
 
 @contextmanager

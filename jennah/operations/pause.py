@@ -10,10 +10,8 @@ from google.api_core import exceptions
 from google.cloud.spanner_v1 import COMMIT_TIMESTAMP
 
 from jennah.access import REFUSED, CommandFailed
-from jennah.operations.database import opened
-from jennah.operations.sql import SchemaError
+from jennah.operations.database import one_sentence, opened
 from shared.config import Settings
-from shared.errors import SettingsError
 from shared.switches import DISPATCH
 
 _OUTCOMES = {
@@ -30,11 +28,10 @@ def switch_dispatch(*, paused: bool, reason: str | None, as_json: bool) -> None:
     """
     columns = ("Name", "Paused", "Reason", "SetAt")
     try:
-        settings = Settings.from_env(os.environ)
-        with opened(settings, role="roles/spanner.databaseUser") as database, database.batch() as batch:
-            batch.insert_or_update("Switches", columns, [(DISPATCH, paused, reason, COMMIT_TIMESTAMP)])
-    except (SchemaError, SettingsError) as error:
-        raise CommandFailed(str(error), REFUSED) from error
+        with one_sentence():
+            settings = Settings.from_env(os.environ)
+            with opened(settings, role="roles/spanner.databaseUser") as database, database.batch() as batch:
+                batch.insert_or_update("Switches", columns, [(DISPATCH, paused, reason, COMMIT_TIMESTAMP)])
     except exceptions.NotFound as error:
         raise CommandFailed("The database has no table Switches: run `jennah migrate`.", REFUSED) from error
     if as_json:

@@ -175,6 +175,18 @@ def test_a_row_whose_batch_job_has_no_name_holds_up_no_other(platform: Platform)
     assert platform.tick() == 0, "they come first in each tick"
 
 
+def test_a_switch_that_cannot_be_read_holds_up_no_check(platform: Platform) -> None:
+    waiting = platform.submit("true")
+    live = platform.scheduled("true")
+    ended(platform, live)
+    platform.clock += MINUTE  # what was read of the switch is out of date
+    platform.database.update_ddl(["DROP TABLE Switches"]).result(30)
+    platform.tick(MINUTE)
+    assert platform.status(live) is JobStatus.COMPLETED
+    assert platform.status(waiting) is JobStatus.PENDING
+    assert owed(platform, waiting) > timedelta()
+
+
 def test_many_live_rows_of_one_parent_are_listed_and_what_is_missing_is_asked_for(
     platform: Platform,
 ) -> None:

@@ -235,11 +235,8 @@ class SimulatedBatch:
             return
         if job.state is BatchState.CANCELLATION_IN_PROGRESS and job.started is None:
             return
-        if job.started is None and code != 0:
+        if job.started is None:
             job.started = self.world.time
-        job.started = (
-            job.started if job.started is not None or state is BatchState.FAILED else self.world.time
-        )
         job.ended, job.exit_code = self.world.time, code
         self._enter(job, state)
 

@@ -47,7 +47,6 @@ _SETTINGS = Settings(project="project", spanner_instance="instance")
 _ID = "00000000-0000-4000-8000-000000000000"
 _FORGED = "forged"
 _LIVE = {JobStatus.PENDING, JobStatus.SCHEDULED, JobStatus.RUNNING}
-_REASONS = (FailureReason.USER_EXIT, FailureReason.SPOT_PREEMPTION, FailureReason.VANISHED)
 # The steps of the design's diagram, written down a second time: the table must not be its own judge.
 _PENDING, _SCHEDULED, _RUNNING = JobStatus.PENDING, JobStatus.SCHEDULED, JobStatus.RUNNING
 _STEPS: frozenset[tuple[JobStatus | None, JobStatus]] = frozenset(
@@ -368,7 +367,8 @@ class JobModel:
     def _record(self, row: Row, work: Work | None) -> BatchRecord | None:
         if work is None:
             return None
-        labels = our_labels(self._job(row), _SETTINGS)
+        job = self._job(row)
+        labels = our_labels(job.key, job.attempt, _SETTINGS)
         ref = BatchRef(self._name(row.attempt), work.uid)
         return BatchRecord(ref, work.state, labels, timedelta(seconds=work.ran), "", None)
 

@@ -59,7 +59,7 @@ def run_seed(seed: int, *, trace: bool = False) -> Outcome:
     """Live through the world of a seed."""
     unexpected.clear()
     rng = random.Random(seed)
-    chance = Chance(random.Random(~seed), rng.choice(_SHARES))
+    chance = Chance(random.Random(f"faults of {seed}"), rng.choice(_SHARES))
     lines: list[str] | None = [] if trace else None
     world = World(rng, chance, lines)
     tenants: Tenants | None = None

@@ -80,7 +80,7 @@ def test_labels_keep_googles_rules_and_tell_every_attempt_apart(job: Job, deploy
     settings = Settings(project="p", spanner_instance="i", deployment=deployment)
     made = batch_job(job, settings)
     for labels in (dict(made.labels), dict(made.allocation_policy.labels)):
-        assert labels == our_labels(job, settings)
+        assert labels == our_labels(job.key, job.attempt, settings)
         assert set(labels.values()) == {deployment, job.tenant_id, job.job_id, str(job.attempt)}
         assert all(LABEL_KEY.fullmatch(key) for key in labels)
         assert all(LABEL_VALUE.fullmatch(value) for value in labels.values())
