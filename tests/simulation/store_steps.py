@@ -104,7 +104,7 @@ def between(**ends: Sequence[Any]) -> KeySet:
 
 def run(database: Database, work: Callable[[Any], Any]) -> Any:
     try:
-        return database.run_in_transaction(work, timeout_secs=10, default_retry_delay=0.01)
+        return database.run_in_transaction(work, timeout_secs=30, default_retry_delay=0.01)
     except (exceptions.GoogleAPICallError, KeyError, ValueError) as error:
         return type(error).__name__
 
