@@ -369,7 +369,7 @@ def test_a_transaction_runs_again_when_what_it_read_has_changed(either: Database
     def work(transaction: Any) -> None:
         read_versions.append(list(transaction.read("Jobs", ["Version"], seen)))
         if len(read_versions) == 1:
-            # The emulator gives way to a newcomer by chance, one time in five: tries without a pause are quick.
+            # The emulator gives way to a newcomer by chance, one time in five: no pause between tries, then.
             commit(
                 either,
                 lambda batch: write(batch, [update("Jobs", [*JOB, "Version"], ["a", "j", "RUNNING", 5])]),
