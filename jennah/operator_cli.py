@@ -59,20 +59,28 @@ def check(
 
 
 @app.command(rich_help_panel=_PANEL)
+def dispatch(*, as_json: AsJson = False) -> None:
+    """Say whether dispatch is paused, since when, and why."""
+    from jennah.operations import pause as switch
+
+    switch.show_dispatch(as_json=as_json)
+
+
+@app.command(rich_help_panel=_PANEL)
 def pause(
     reason: Annotated[str | None, typer.Option(help="Why, for other operators.", metavar="TEXT")] = None,
     *,
     as_json: AsJson = False,
 ) -> None:
     """Stop starting jobs: they are accepted and wait, and what runs goes on."""
-    from jennah.operations import pause as dispatch
+    from jennah.operations import pause as switch
 
-    dispatch.switch_dispatch(paused=True, reason=reason, as_json=as_json)
+    switch.switch_dispatch(paused=True, reason=reason, as_json=as_json)
 
 
 @app.command(rich_help_panel=_PANEL)
 def resume(*, as_json: AsJson = False) -> None:
     """Start jobs again; those that waited are spread over 5 minutes, 200 a minute at most."""
-    from jennah.operations import pause as dispatch
+    from jennah.operations import pause as switch
 
-    dispatch.switch_dispatch(paused=False, reason=None, as_json=as_json)
+    switch.switch_dispatch(paused=False, reason=None, as_json=as_json)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import cache
-from typing import cast
+from typing import Any, cast
 
 from google.cloud import batch_v1
 
@@ -71,8 +71,12 @@ class BatchRecord:
 
     @property
     def started_at(self) -> datetime | None:
-        """When it began to run, as far as Batch's figures tell; None if it never did."""
-        if self.last_event_at is None or not self.run_duration or not self.state.final:
+        """When it began to run; None if it never did, or if Batch's figures don't tell.
+
+        Of a cancelled one they don't: its last event is the end of the cancel, until whose beginning it ran.
+        """
+        ended = self.state in {BatchState.SUCCEEDED, BatchState.FAILED}
+        if self.last_event_at is None or not self.run_duration or not ended:
             return None
         return self.last_event_at - self.run_duration
 
@@ -170,20 +174,25 @@ def _notifications(topic: str) -> Sequence[batch_v1.JobNotification]:
     )
 
 
+# Batch's states by their numbers, in whose order they stand.
+_STATES = dict(enumerate(BatchState))
+
+
 def job_record(job: batch_v1.Job) -> BatchRecord:
     """The part of Batch's record that decisions are made by."""
-    events = job.status.status_events
-    # A state that is newer than this library comes as a bare number: then all we know is that the job exists.
-    state = job.status.state
-    known = isinstance(state, batch_v1.JobStatus.State) and state.name in BatchState.__members__
+    # Listings show hundreds of jobs: read as a plain protocol buffer, one takes a third of the time.
+    pb: Any = batch_v1.Job.pb(job)
+    status = pb.status
+    last = status.status_events[-1] if status.status_events else None
     return BatchRecord(
-        ref=BatchRef(job.name, job.uid),
-        state=BatchState(state.name) if known else BatchState.STATE_UNSPECIFIED,
-        labels=dict(job.labels),
-        run_duration=cast("timedelta | None", job.status.run_duration) or timedelta(),
-        last_event=events[-1].description if events else "",
-        last_event_at=_time(events[-1].event_time) if events else None,
-        created_at=_time(job.create_time),
+        ref=BatchRef(pb.name, pb.uid),
+        # Of a state that is newer than this library, all we know is that the job exists.
+        state=_STATES.get(status.state, BatchState.STATE_UNSPECIFIED),
+        labels=dict(pb.labels),
+        run_duration=status.run_duration.ToTimedelta(),
+        last_event=last.description if last else "",
+        last_event_at=last.event_time.ToDatetime(UTC) if last and last.HasField("event_time") else None,
+        created_at=pb.create_time.ToDatetime(UTC) if pb.HasField("create_time") else None,
     )
 
 

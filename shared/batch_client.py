@@ -40,21 +40,17 @@ class PlatformFault(Exception):
 
 
 class BatchClient:
-    """Batch, or its local stand-in.
+    """Batch, as the platform uses it.
 
     Args:
-        emulator_host: `host:port` of a local Batch service, None for Google's.
+        client: the API's own client.
         create_deadline: how long to wait for the answer to CreateJob. Create and cancel are not retried
             here: whoever called does that, with backoff.
     """
 
-    def __init__(self, *, emulator_host: str | None, create_deadline: timedelta) -> None:
+    def __init__(self, client: batch_v1.BatchServiceClient, *, create_deadline: timedelta) -> None:
+        self._client = client
         self._create_timeout = create_deadline.total_seconds()
-        if emulator_host:
-            channel = grpc.insecure_channel(emulator_host)
-            self._client = batch_v1.BatchServiceClient(transport=BatchServiceGrpcTransport(channel=channel))
-        else:
-            self._client = batch_v1.BatchServiceClient()
 
     def create(self, name: str, job: batch_v1.Job) -> BatchRecord:
         """Create the Batch job of that full name.
@@ -155,3 +151,11 @@ class BatchClient:
             return
         except exceptions.GoogleAPICallError as error:
             raise Unavailable(f"Batch did not answer: {error.message}") from error
+
+
+def connect(emulator_host: str | None) -> batch_v1.BatchServiceClient:
+    """The client of Google's API or, with its `host:port`, of a local Batch service."""
+    if not emulator_host:
+        return batch_v1.BatchServiceClient()
+    channel = grpc.insecure_channel(emulator_host)
+    return batch_v1.BatchServiceClient(transport=BatchServiceGrpcTransport(channel=channel))

@@ -21,7 +21,7 @@ from shared.messages import BatchNotification, JobMessage
 from shared.model import Actor, FailureReason, Job, JobStatus
 from shared.rows import Reads
 from shared.switches import Switches
-from shared.transitions import Transitions
+from shared.transitions import Touch, Transitions
 
 _logger = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ class Dispatch:
             self._reject(job, Failure(FailureReason.PLATFORM_FAULT, "the platform could not run the job"))
         else:
             later = self._now() + self._follower.spacing(job)
-            self._transitions.touch(job, next_check_at=later, status_detail=_WAITING_FOR_PLATFORM)
+            self._transitions.touch(Touch(job, next_check_at=later, status_detail=_WAITING_FOR_PLATFORM))
 
     def notify(self, notification: BatchNotification) -> None:
         """Batch, or somebody who may publish to its topic, says that a job entered a state.
@@ -141,7 +141,7 @@ class Dispatch:
         if job.status.final:
             late = late_end(job, notification.state) if notification.state in _ENDS else None
             if job.batch_uid is not None and late is not None:
-                self._transitions.touch(job, next_check_at=job.next_check_at, last_ignored=late)
+                self._transitions.touch(Touch(job, next_check_at=job.next_check_at, last_ignored=late))
             elif job.batch_uid is None and job.next_check_at is not None:
                 # Perhaps the Batch job that was still to be feared.
                 self._follower.settle(job)
@@ -192,7 +192,7 @@ class Dispatch:
         if notification.state in _ENDS and not current.status.final and current.attempt == job.attempt:
             # Batch's own record is behind its notification: look again soon.
             soon = self._now() + self._timing.unconfirmed_check
-            self._transitions.touch(current, next_check_at=soon)
+            self._transitions.touch(Touch(current, next_check_at=soon))
 
 
 def _abandoned(job: Job, decision: Decision) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -116,20 +117,24 @@ class Follower:
             Unavailable: try again later.
         """
         if job.gcp_batch_job_name is None and job.batch_parent is None:
-            self._transitions.touch(job, next_check_at=None)
+            self._transitions.touch(Touch(job, next_check_at=None))
             return
         name = batch_name(job)
         record = self._batch.get(name)
         if record is None or self._anothers(job, record):
             # A Batch job of ours may still appear: CreateJob can land after its caller gave up.
             settled = self.age(job) > self._timing.settle
-            self._transitions.touch(job, next_check_at=None if settled else self._now() + self.spacing(job))
+            touch = Touch(job, next_check_at=None if settled else self._now() + self.spacing(job))
         elif record.state.final:
-            self._transitions.touch(job, next_check_at=None, last_ignored=late_end(job, record.state))
+            touch = Touch(job, next_check_at=None, last_ignored=late_end(job, record.state))
+            if job.status is JobStatus.CANCELLED and record.ref.uid == job.batch_uid:
+                # Who cancelled it did not wait for its end in Batch: only now it is known when that was.
+                touch = replace(touch, finished_at=record.last_event_at)
         else:
             if record.state not in _STOPPING:
                 self._batch.cancel(name)
-            self._transitions.touch(job, next_check_at=self._now() + self._timing.unconfirmed_check)
+            touch = Touch(job, next_check_at=self._now() + self._timing.unconfirmed_check)
+        self._transitions.touch(touch)
 
     def waiting(self, job: Job, record: BatchRecord | None) -> Touch:
         """When to look again at a job that has not moved, and what its owner is told meanwhile."""
@@ -206,7 +211,9 @@ class Follower:
             case BatchState.FAILED:
                 return self._failed(job, record)
             case BatchState.CANCELLED:
-                if given_up := self._given_up(job):
+                # Our own cancel would have ended it within that time: what ran longer, somebody else did.
+                ours = record.run_duration <= self._timing.settle
+                if ours and (given_up := self._given_up(job)):
                     return AttemptFailed(
                         attempt=attempt,
                         batch=record.ref,
@@ -259,7 +266,7 @@ class Follower:
         """
         failure = Failure(FailureReason.QUEUE_TIMEOUT, "Batch found no machine for it in time")
         soon = self._now() + self._timing.unconfirmed_check
-        if self._transitions.touch(job, next_check_at=soon, given_up=failure):
+        if self._transitions.touch(Touch(job, next_check_at=soon, given_up=failure)):
             self._batch.cancel(record.ref.name)
 
     def _given_up(self, job: Job) -> Failure | None:

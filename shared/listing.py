@@ -17,7 +17,7 @@ from shared.model import Job
 _logger = logging.getLogger(__name__)
 
 # With so few jobs of one parent, GetJob for each is cheaper than pages of jobs that nobody asked for.
-_FEW = 20
+FEW = 20
 _MOST_PAGES = 10
 
 
@@ -39,12 +39,16 @@ class Listings:
         batch: GCP Batch.
         settings: the deployment's.
         now: the clock.
+        few: with no more jobs of one parent than this, none is listed.
     """
 
-    def __init__(self, batch: Batch, settings: Settings, *, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, batch: Batch, settings: Settings, *, now: Callable[[], datetime], few: int = FEW
+    ) -> None:
         self._batch = batch
         self._settings = settings
         self._now = now
+        self._few = few
         self._of_parent: defaultdict[str, _Listing] = defaultdict(_Listing)
 
     def expect(self, jobs: Sequence[Job], *, until: datetime) -> None:
@@ -56,7 +60,7 @@ class Listings:
         for job in jobs:
             parents[batch_name(job).rpartition("/jobs/")[0]].append(job)
         for parent, expected in parents.items():
-            if len(expected) > _FEW:
+            if len(expected) > self._few:
                 self._read(parent, expected, until)
 
     def record(self, job: Job) -> BatchRecord | None:

@@ -14,7 +14,7 @@ from shared.config import Settings
 from shared.errors import Unavailable
 from shared.follow import Batch, Follower
 from shared.lifecycle import Applied
-from shared.listing import Listings
+from shared.listing import FEW, Listings
 from shared.messages import JobMessage, Tick
 from shared.model import Actor, Job, JobKey, JobStatus
 from shared.orphans import Orphans
@@ -76,6 +76,7 @@ class Reconciliation:
         settings: the deployment's.
         now: the clock.
         jitter: a number in [0, 1), which spreads check times.
+        few: how many due jobs of one parent are asked for one by one; where more are, they are listed.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Reconciliation:
         settings: Settings,
         now: Callable[[], datetime],
         jitter: Callable[[], float] = random.random,
+        few: int = FEW,
     ) -> None:
         self._transitions = transitions
         self._reads = reads
@@ -103,6 +105,7 @@ class Reconciliation:
         self._timing = settings.timing
         self._now = now
         self._jitter = jitter
+        self._few = few
 
     def reconcile(self, tick: Tick) -> int:
         """Look at the jobs that are due. A tick older than its interval, and than 5 s, is dropped.
@@ -120,7 +123,7 @@ class Reconciliation:
         sweep = self._crosses_sweep(tick)
         done = _Round(
             end=start + (whole / 2 if sweep else whole),
-            listings=Listings(self._batch, self._settings, now=self._now),
+            listings=Listings(self._batch, self._settings, now=self._now, few=self._few),
         )
         while keys := [key for key in self._reads.due(self._now(), _PAGE) if key not in done.seen]:
             for first in range(0, len(keys), _CHUNK):

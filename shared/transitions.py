@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from datetime import datetime
 from typing import Any, cast
 
@@ -38,7 +38,7 @@ _LONGEST_TEXT = 2000
 _TOUCH_TIMEOUT = 10.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Touch:
     """What is set on a job that does not move. None leaves what is there, `next_check_at` apart.
 
@@ -49,14 +49,17 @@ class Touch:
         not_before: when the attempt may be dispatched.
         last_ignored: the last event of the attempt that changed nothing, with the reason.
         given_up: the failure that the attempt will end with once Batch shows that it has stopped.
+        finished_at: when the attempt ended, by Batch's own time.
     """
 
     job: Job
+    _: KW_ONLY
     next_check_at: datetime | None
     status_detail: str | None = None
     not_before: datetime | None = None
     last_ignored: str | None = None
     given_up: Failure | None = None
+    finished_at: datetime | None = None
 
 
 class Transitions:
@@ -143,29 +146,12 @@ class Transitions:
                 return Applied(_dated(decision.job, job, at), decision.steps)
         raise Unavailable("The job changes too often; please try again.")
 
-    def touch(
-        self,
-        job: Job,
-        *,
-        next_check_at: datetime | None,
-        status_detail: str | None = None,
-        not_before: datetime | None = None,
-        last_ignored: str | None = None,
-        given_up: Failure | None = None,
-    ) -> bool:
+    def touch(self, touch: Touch) -> bool:
         """Set when a job is looked at next, and what `Touch` says besides; no transition.
 
         Returns:
-            Whether the row was still at `job.version`. If not, nothing is set.
+            Whether the row was still at its version. If not, nothing is set.
         """
-        touch = Touch(
-            job=job,
-            next_check_at=next_check_at,
-            status_detail=status_detail,
-            not_before=not_before,
-            last_ignored=last_ignored,
-            given_up=given_up,
-        )
         return self.touch_all([touch]) == 1
 
     def touch_all(self, touches: Sequence[Touch]) -> int:
@@ -250,6 +236,8 @@ def _write_touch(transaction: Transaction, touch: Touch) -> None:
         attempt["LastIgnored"] = touch.last_ignored[:_LONGEST_TEXT]
     if touch.given_up is not None:
         attempt |= {"Reason": touch.given_up.reason, "Message": touch.given_up.message[:_LONGEST_TEXT]}
+    if touch.finished_at is not None:
+        attempt["FinishedAt"] = touch.finished_at
     if attempt:
         attempt = _attempt_key(job) | attempt
         transaction.insert_or_update("JobAttempts", list(attempt), [list(attempt.values())])

@@ -174,12 +174,10 @@ def _switches() -> Switches:
 
 @_once
 def _batch() -> Batch:
-    from shared.batch_client import BatchClient  # noqa: PLC0415
+    from shared.batch_client import BatchClient, connect  # noqa: PLC0415
 
     chosen = settings()
-    return BatchClient(
-        emulator_host=chosen.batch_emulator_host, create_deadline=chosen.timing.create_deadline
-    )
+    return BatchClient(connect(chosen.batch_emulator_host), create_deadline=chosen.timing.create_deadline)
 
 
 @_once

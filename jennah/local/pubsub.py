@@ -28,7 +28,9 @@ class LocalPubsub:
     def create_pushed_topic(self, topic: str, endpoint: str) -> None:
         """Make a topic that is pushed to `endpoint`, and a dead-letter topic with a subscription that keeps.
 
-        They are called `TOPIC` and `TOPIC-dead`, their subscriptions as well.
+        They are called `TOPIC` and `TOPIC-dead`, their subscriptions as well. There is no retry policy: the
+        emulator delivers again after 1 s. With one (0.8.20, measured), each push looks through every message
+        that was ever refused: after 700 messages it takes 0.3 of a core instead of 0.1, and delivers 6 of 10.
         """
         dead = f"{topic}-dead"
         for name in (topic, dead):
@@ -39,7 +41,6 @@ class LocalPubsub:
             {
                 "pushConfig": {"pushEndpoint": endpoint},
                 "ackDeadlineSeconds": _ACK_DEADLINE_SECONDS,
-                "retryPolicy": {"minimumBackoff": "0.1s", "maximumBackoff": "2s"},
                 "deadLetterPolicy": {
                     "deadLetterTopic": f"{self._project}/topics/{dead}",
                     "maxDeliveryAttempts": _DELIVERIES_BEFORE_DEAD_LETTER,

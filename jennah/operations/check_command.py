@@ -20,6 +20,7 @@ from rich.table import Table
 from jennah.access import REFUSED, CommandFailed
 from jennah.operations.check import OVERDUE, Check, Figures, Violation
 from jennah.operations.database import one_sentence, opened
+from jennah.operations.pause import Switch
 from jennah.render import console_on, printable, show
 from shared.config import Settings
 
@@ -37,6 +38,7 @@ def check(*, tenant_id: str | None, limit: int, as_json: bool) -> None:
             settings = Settings.from_env(os.environ)
             with opened(settings, role="roles/spanner.databaseReader") as database:
                 figures = _checked(database, tenant_id=tenant_id, limit=limit, as_json=as_json)
+                switch = Switch.read(database)
     except exceptions.NotFound as error:
         raise CommandFailed(
             f"{settings.spanner_database} does not have the schema of this release ({error.message}): "
@@ -49,6 +51,8 @@ def check(*, tenant_id: str | None, limit: int, as_json: bool) -> None:
             "ago: does reconciliation run?",
             err=True,
         )
+    if switch.paused:
+        typer.echo(switch, err=True)
     read = f"{figures.jobs:,} jobs, {figures.transitions:,} transitions checked"
     if figures.violations:
         shown = "" if figures.violations <= limit else f"; the first {limit:,} are shown"

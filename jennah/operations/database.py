@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,11 +13,10 @@ from google.cloud.spanner_v1.database import Database
 from google.cloud.spanner_v1.instance import Instance
 
 from jennah.access import REFUSED, CommandFailed
+from jennah.operations.reach import unanswered
 from jennah.operations.sql import SchemaError
 from shared.config import Settings
 from shared.errors import SettingsError
-
-_CONNECT_SECONDS = 2.0
 
 
 @contextmanager
@@ -42,7 +40,10 @@ def opened(
         SchemaError: it can't be reached, also later while it is used, or does not exist.
     """
     if settings.spanner_emulator_host:
-        _reach_emulator(settings.spanner_emulator_host)
+        # FACTS of emulator 1.5.28: multiplexed sessions break read-write transactions that run side by side.
+        os.environ["GOOGLE_CLOUD_SPANNER_MULTIPLEXED_SESSIONS_FOR_RW"] = "false"
+        if problem := unanswered("SPANNER_EMULATOR_HOST", settings.spanner_emulator_host):
+            raise SchemaError(problem)
     try:
         client = spanner.Client(project=settings.project)
         instance = client.instance(settings.spanner_instance)
@@ -58,20 +59,6 @@ def opened(
         raise SchemaError(
             f"Spanner does not answer ({error}): try again, every step can be repeated."
         ) from error
-
-
-def _reach_emulator(host: str) -> None:
-    # FACTS of emulator 1.5.28: multiplexed sessions break read-write transactions that run side by side.
-    os.environ["GOOGLE_CLOUD_SPANNER_MULTIPLEXED_SESSIONS_FOR_RW"] = "false"
-    name, _, port = host.rpartition(":")
-    try:
-        with socket.create_connection((name, int(port)), _CONNECT_SECONDS):
-            return
-    except OSError:
-        raise SchemaError(
-            f"Nothing answers at SPANNER_EMULATOR_HOST={host}: start the local cloud with `make up`, or "
-            "unset the variable to reach Google Cloud."
-        ) from None
 
 
 def _database(settings: Settings, instance: Instance, *, create: bool) -> Database:

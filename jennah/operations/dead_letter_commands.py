@@ -20,7 +20,6 @@ from rich.text import Text
 
 from jennah.access import MISUSED, REFUSED, UNREACHABLE, CommandFailed
 from jennah.operations.dead_letters import (
-    DeadLetter,
     DeadLetters,
     DeadLettersError,
     Held,
@@ -28,6 +27,7 @@ from jennah.operations.dead_letters import (
     Unreachable,
     opened,
 )
+from jennah.operations.letters import DeadLetter
 from jennah.render import console_on, printable, show, timestamp
 from shared.config import Settings
 from shared.errors import SettingsError

@@ -10,13 +10,8 @@ Ticks are left out: one that is older than its interval does nothing, so there i
 
 from __future__ import annotations
 
-import base64
-import json
-import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import datetime
 from itertools import islice
 from typing import Final
 
@@ -26,12 +21,9 @@ from google.auth.exceptions import GoogleAuthError
 from google.pubsub_v1 import PublisherClient, SubscriberClient
 from google.pubsub_v1.types import PubsubMessage, PullRequest
 
+from jennah.operations.letters import DeadLetter, Describe, job_meaning, notification_meaning
+from jennah.operations.reach import unanswered
 from shared.config import Settings
-from shared.errors import MalformedEvent
-from shared.messages import batch_notification, decode, job_message
-
-_FORWARDING: Final = "CloudPubSubDeadLetter"
-"""How the names of the attributes begin that Pub/Sub adds when it gives up; the emulator adds them too."""
 
 _CALL_SECONDS: Final = 10.0
 _WAIT_SECONDS: Final = 1.0
@@ -39,9 +31,6 @@ _GIVE_BACK_SECONDS: Final = 2.0
 _RETRY: Final = Retry(predicate=if_transient_error, timeout=_CALL_SECONDS)
 _MOST_IN_A_PULL: Final = 1_000  # the emulator gives 100
 _MOST_IN_A_GIVE_BACK: Final = 1_000  # a request may have 512 KiB, an acknowledgement id has some 200 bytes
-
-Describe = Callable[[Mapping[str, str], bytes], str]
-"""What a message means, from its attributes and data. Raises MalformedEvent."""
 
 
 class DeadLettersError(Exception):
@@ -54,37 +43,6 @@ class Unreachable(DeadLettersError):
 
 class Refused(DeadLettersError):
     """The source topic does not take this one message back; it stays a dead letter."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """One message as it was published to `topic`, and what Pub/Sub noted when it gave up.
-
-    Attributes:
-        topic: the topic that it came from.
-        message_id: its id in the dead-letter topic, not the one that it had before.
-        published_at: when it came to the dead-letter topic.
-        attributes: those of its publisher.
-        forwarding: those that Pub/Sub added: subscription, deliveries, time of the first publishing.
-        meaning: what it says; None if it can't be decoded.
-        problem: why it can't be decoded; None if it can.
-    """
-
-    topic: str
-    message_id: str
-    published_at: datetime
-    data: bytes
-    attributes: Mapping[str, str]
-    forwarding: Mapping[str, str]
-    ordering_key: str
-    meaning: str | None
-    problem: str | None
-
-    @property
-    def deliveries(self) -> int | None:
-        """How often it was delivered in vain, approximately; None where Pub/Sub does not say."""
-        count = self.forwarding.get(f"{_FORWARDING}SourceDeliveryCount", "")
-        return int(count) if count.isascii() and count.isdigit() else None
 
 
 class DeadLetters:
@@ -157,29 +115,10 @@ class DeadLetters:
                 # "At once" may overlook messages, says the documentation; a pull that waits does not.
                 with suppress(exceptions.DeadlineExceeded):
                     answer = self._subscriber.pull(request=request, retry=None, timeout=_WAIT_SECONDS)
-        return [(received.ack_id, self._letter(received.message)) for received in answer.received_messages]
-
-    def _letter(self, message: PubsubMessage) -> DeadLetter:
-        attributes: dict[str, str] = {}
-        forwarding: dict[str, str] = {}
-        for name, value in message.attributes.items():
-            (forwarding if name.startswith(_FORWARDING) else attributes)[name] = value
-        meaning = problem = None
-        try:
-            meaning = self._describe(attributes, message.data)
-        except MalformedEvent as error:
-            problem = error.message
-        return DeadLetter(
-            self.topic,
-            message.message_id,
-            message.publish_time,  # type: ignore[arg-type]  # proto-plus makes a datetime of it
-            message.data,
-            attributes,
-            forwarding,
-            message.ordering_key,
-            meaning,
-            problem,
-        )
+        return [
+            (received.ack_id, DeadLetter.of(received.message, self.topic, self._describe))
+            for received in answer.received_messages
+        ]
 
     def _give_back(self, ack_ids: list[str]) -> None:
         # Without it they come back as well, only later: no reason to hide how the block ended.
@@ -279,11 +218,11 @@ def opened(settings: Settings, emulator_host: str | None, role: str | None = Non
     Raises:
         Unreachable: there are no credentials, or the emulator does not answer.
     """
-    if emulator_host:
-        _reach_emulator(emulator_host)
+    if emulator_host and (problem := unanswered("PUBSUB_EMULATOR_HOST", emulator_host)):
+        raise Unreachable(problem)
     topics: Mapping[str, tuple[str, Describe]] = {
-        "jobs": (settings.jobs_topic, _job),
-        "batch-events": (settings.batch_events_topic, _notification),
+        "jobs": (settings.jobs_topic, job_meaning),
+        "batch-events": (settings.batch_events_topic, notification_meaning),
     }
     return [
         DeadLetters(settings.project, topic, describe)
@@ -301,34 +240,3 @@ def _no_credentials(error: Exception) -> Unreachable:
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()).rstrip(".")
-
-
-def _reach_emulator(host: str) -> None:
-    name, _, port = host.rpartition(":")
-    try:
-        with socket.create_connection((name, int(port)), _GIVE_BACK_SECONDS):
-            return
-    except (OSError, ValueError, OverflowError):
-        raise Unreachable(
-            f"Nothing answers at PUBSUB_EMULATOR_HOST={host}: start the local cloud with `make up`, or "
-            "unset the variable to reach Google Cloud."
-        ) from None
-
-
-def _job(attributes: Mapping[str, str], data: bytes) -> str:
-    message = job_message(decode({}, _push(attributes, data)))
-    return f"job {message.key.job_id} attempt {message.attempt}"
-
-
-def _notification(attributes: Mapping[str, str], data: bytes) -> str:
-    event = decode({}, _push(attributes, data))
-    notification = batch_notification(event)
-    if notification is None:
-        return "a notification about a task"
-    return f"{notification.state} of job {notification.key.job_id} attempt {notification.attempt}"
-
-
-def _push(attributes: Mapping[str, str], data: bytes) -> bytes:
-    """What Pub/Sub would push to the function, so that the meaning here is the one that the function sees."""
-    message = {"messageId": "0", "attributes": dict(attributes), "data": base64.b64encode(data).decode()}
-    return json.dumps({"message": message}).encode()

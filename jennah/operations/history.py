@@ -7,86 +7,18 @@ at version 1 with the status, the attempt and the times that it had then (schema
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from jennah.operations.replay import FAILURES, BrokenHistory, Replayed, differences, replay, shown
 from shared.batch_ids import batch_id
 from shared.events import Failure
-from shared.lifecycle import EDGES
 from shared.model import Actor, Attempt, FailureReason, Job, JobStatus, Transition, is_uuid
 from shared.retry import judge
 from shared.rows import TRANSITION_ID_DIGITS
-from shared.transitions import transition_id
 
 _LIVE = frozenset(status for status in JobStatus if not status.final)
-_ACTORS = frozenset(Actor)
-_FAILURES = frozenset(FailureReason)
 _BATCH_NAME = re.compile(r"projects/([^/]+)/locations/([^/]+)/jobs/([^/]+)")
-
-
-class BrokenHistory(Exception):
-    """The trail is no path of the table, or has a gap. The message says where."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Replayed:
-    """What the trail says that the row holds; names as in `Job`."""
-
-    status: JobStatus
-    version: int
-    attempt: int
-    retry_count: int
-    infra_retry_count: int
-    created_at: datetime | None
-    updated_at: datetime | None
-    scheduled_at: datetime | None = None
-    started_at: datetime | None = None
-    completed_at: datetime | None = None
-
-
-_REPLAYED = tuple(field.name for field in fields(Replayed))
-
-
-def replay(
-    history: Iterable[Transition], attempts: Mapping[int, Attempt], *, origin: Replayed | None = None
-) -> Replayed:
-    """The state that a trail leads to.
-
-    Args:
-        history: all of the job's own transitions, oldest first.
-        attempts: the job's attempts by number: they say which failures were the infrastructure's.
-        origin: where an adopted job stood before its first own transition.
-
-    Raises:
-        BrokenHistory: it is no path of the table, contiguous by version, one attempt after the other.
-    """
-    state = replace(origin) if origin else None
-    for version, row in enumerate(history, start=1):
-        if row.transition_id != transition_id(version):
-            raise BrokenHistory(f"transition {row.transition_id} stands where version {version} is due")
-        before = state.status if state else None
-        if row.from_status != before:
-            raise BrokenHistory(f"version {version} starts from {row.from_status}, not from {before}")
-        if (before, row.to_status) not in EDGES:
-            raise BrokenHistory(f"version {version} goes from {before} to {row.to_status}")
-        if row.transitioned_at is None or row.actor not in _ACTORS or row.reason is None:
-            raise BrokenHistory(f"version {version} does not say when, by whom or why")
-        state = _step(state, row, version, attempts)
-        if row.attempt != state.attempt:
-            raise BrokenHistory(f"version {version} is of attempt {row.attempt}, not {state.attempt}")
-    if state is None:
-        raise BrokenHistory("no transition at all")
-    return state
-
-
-def differences(job: Job, replayed: Replayed) -> list[str]:
-    """Where the row and its replayed trail disagree, a sentence each; empty where they are equal."""
-    return [
-        f"{name}: the row has {_shown(getattr(job, name))}, its history {_shown(getattr(replayed, name))}"
-        for name in _REPLAYED
-        if getattr(job, name) != getattr(replayed, name)
-    ]
 
 
 def violations(job: Job, history: Sequence[Transition], attempts: Sequence[Attempt]) -> list[str]:
@@ -154,47 +86,6 @@ def _origin(job: Job, own: Sequence[Transition]) -> Replayed:
     )
 
 
-def _step(state: Replayed | None, row: Transition, version: int, attempts: Mapping[int, Attempt]) -> Replayed:
-    at, status = row.transitioned_at, JobStatus(row.to_status)
-    if state is None:
-        return Replayed(
-            status=status,
-            version=version,
-            attempt=1,
-            retry_count=0,
-            infra_retry_count=0,
-            created_at=at,
-            updated_at=at,
-        )
-    # The times of an adopted row are not ours: nothing is known of them but that they stay.
-    if version > 1 and state.updated_at is not None and at is not None:
-        if at < state.updated_at:
-            raise BrokenHistory(f"version {version} comes before version {version - 1}")
-        if status is JobStatus.PENDING and at != state.updated_at:
-            raise BrokenHistory(f"version {version} revives a job that had failed")
-    state.status, state.version, state.updated_at = status, version, at
-    match status:
-        case JobStatus.PENDING:
-            state.infra_retry_count, state.retry_count = _spent(state, attempts.get(state.attempt))
-            state.attempt += 1
-            state.scheduled_at = state.started_at = state.completed_at = None
-        case JobStatus.SCHEDULED:
-            state.scheduled_at = at
-        case JobStatus.RUNNING:
-            state.started_at = at
-        case JobStatus.COMPLETED | JobStatus.FAILED | JobStatus.CANCELLED:
-            state.completed_at = at
-    return state
-
-
-def _spent(state: Replayed, failed: Attempt | None) -> tuple[int, int]:
-    """Both counts after the retry of the attempt that failed: infrastructure's, and the job's own."""
-    if failed is None or failed.reason not in _FAILURES:
-        raise BrokenHistory(f"attempt {state.attempt} was retried, and has no record of its failure")
-    infrastructure = FailureReason(failed.reason).infrastructure
-    return state.infra_retry_count + infrastructure, state.retry_count + (not infrastructure)
-
-
 def _row_violations(job: Job, *, adopted: bool) -> list[str]:
     """What the row alone shows."""
     found = []
@@ -228,7 +119,7 @@ def _retry_violations(
     found = []
     for number, trail in trails.items():
         row = rows.get(number)
-        if row is None or row.reason not in _FAILURES or not trail or trail[-1].to_status != JobStatus.FAILED:
+        if row is None or row.reason not in FAILURES or not trail or trail[-1].to_status != JobStatus.FAILED:
             continue
         failure = Failure(FailureReason(row.reason), row.message or "", row.exit_code)
         verdict = judge(replace(job, retry_count=own, infra_retry_count=infrastructure), failure)
@@ -255,7 +146,7 @@ def _own_attempt(job: Job, number: int, trail: Sequence[Transition], row: Attemp
     elif name is not None or uid is not None:
         found.append(f"attempt {number} was never scheduled and has the Batch job {name} ({uid})")
     if row.created_at != (trail[0].transitioned_at if trail else None):
-        found.append(f"attempt {number} was made at {_shown(row.created_at)}, not by its first transition")
+        found.append(f"attempt {number} was made at {shown(row.created_at)}, not by its first transition")
     return found + _end_violations(job, number, trail, row)
 
 
@@ -281,7 +172,7 @@ def _end_violations(job: Job, number: int, trail: Sequence[Transition], row: Att
     """Whether the attempt's row knows of the same end as its part of the history."""
     end = JobStatus(trail[-1].to_status) if trail else JobStatus.PENDING
     known = {
-        JobStatus.FAILED: row.reason in _FAILURES,
+        JobStatus.FAILED: row.reason in FAILURES,
         JobStatus.CANCELLED: row.reason == "cancelled",
     }
     found = []
@@ -292,9 +183,9 @@ def _end_violations(job: Job, number: int, trail: Sequence[Transition], row: Att
     if row.exit_code is not None and end is not JobStatus.FAILED:
         found.append(f"attempt {number} is {end}, and has the exit code {row.exit_code}")
     if row.finished_at is not None and not end.final:
-        found.append(f"attempt {number} is {end}, and finished at {_shown(row.finished_at)}")
+        found.append(f"attempt {number} is {end}, and finished at {shown(row.finished_at)}")
     if row.started_at is not None and end in {JobStatus.PENDING, JobStatus.SCHEDULED}:
-        found.append(f"attempt {number} is {end}, and started at {_shown(row.started_at)}")
+        found.append(f"attempt {number} is {end}, and started at {shown(row.started_at)}")
     # The attempt keeps the beginning of a text that is too long for it.
     told = job.error_message is not None and job.error_message.startswith(row.message or "")
     if number == job.attempt and end is JobStatus.FAILED and not told:
@@ -314,7 +205,3 @@ def _derived(job: Job, number: int, name: str | None) -> bool:
     if shown is None or meant is None:
         return False
     return shown.groups()[1:] == meant.groups()[1:] and shown[1].isdigit()
-
-
-def _shown(value: object) -> object:
-    return value.isoformat() if isinstance(value, datetime) else value

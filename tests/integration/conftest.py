@@ -16,10 +16,10 @@ from google.cloud.spanner_v1.instance import Instance
 from jennah.local.batch_faults import BatchFaults
 from jennah.local.batch_server import BatchServer, start_batch
 from jennah.local.processes import Processes
-from jennah.operations.history import differences, replay
+from jennah.operations.replay import differences, replay
 from shared.api import SubmitRequest
 from shared.batch import batch_name
-from shared.batch_client import BatchClient
+from shared.batch_client import BatchClient, connect
 from shared.batch_ids import batch_id
 from shared.config import Settings
 from shared.dispatch import Dispatch
@@ -51,7 +51,7 @@ class Platform:
         self.reads = Reads(self.database)
         self.transitions = Transitions(self.database, timing=self.settings.timing, now=self.now)
         self.batch = BatchClient(
-            emulator_host=self.settings.batch_emulator_host,
+            connect(self.settings.batch_emulator_host),
             create_deadline=self.settings.timing.create_deadline,
         )
         publish = self.publish

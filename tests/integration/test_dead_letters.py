@@ -101,7 +101,7 @@ class Cloud:
 
         def take(count: int) -> list[PubsubMessage]:
             taken: list[PubsubMessage] = []
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 60
             while len(taken) < count:
                 assert time.monotonic() < deadline
                 answer = self.subscriber.pull(subscription=name, max_messages=count - len(taken))
@@ -183,8 +183,12 @@ def slow(pubsub_host: str, refusing: str) -> Slow:
 
 def test_nothing_is_listed_soon_and_said_so(cloud: Cloud) -> None:
     begun = time.monotonic()
+    assert cloud.run("list", GOOGLE_CLOUD_PROJECT="other").returncode == 1
+    refused_at_once = time.monotonic() - begun
+    begun = time.monotonic()
     done = cloud.run("list")
-    assert time.monotonic() - begun < 6  # some two seconds, on a machine that has nothing else to do
+    # It waits for a second; the rest is the machine's.
+    assert time.monotonic() - begun < 4 + 3 * refused_at_once
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr.startswith(NO_OTHERS)
     assert done.stderr.count("\n") == 1

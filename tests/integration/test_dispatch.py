@@ -22,6 +22,7 @@ from shared.events import BatchRef, Scheduled
 from shared.lifecycle import Applied
 from shared.messages import JobMessage, Tick
 from shared.model import Actor, JobKey, JobStatus
+from shared.transitions import Touch
 from tests.integration.conftest import Platform
 
 FULL_PATH = ["PENDING", "SCHEDULED", "RUNNING", "COMPLETED"]
@@ -459,7 +460,7 @@ def test_every_shard_gets_its_turn_when_more_is_due_than_one_tick_can_look_at(pl
 def test_a_transition_has_the_last_word_over_a_touch_that_it_did_not_see(platform: Platform) -> None:
     key = platform.submit("true")
     job = platform.job(key)
-    platform.transitions.touch(job, next_check_at=None, status_detail="waiting")
+    platform.transitions.touch(Touch(job, next_check_at=None, status_detail="waiting"))
     event = Scheduled(attempt=1, batch=BatchRef("projects/p/locations/l/jobs/x", "uid"))
     decision = platform.transitions.apply(key, event, Actor.SCHEDULER, known=job)
     assert isinstance(decision, Applied)

@@ -1,14 +1,16 @@
-"""`jennah pause` and `jennah resume`: new work waits, everything else goes on."""
+"""`jennah pause`, `jennah resume` and `jennah dispatch`: new work waits, everything else goes on."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -64,7 +66,12 @@ def test_a_job_waits_while_dispatch_is_paused_and_says_so(platform: Platform) ->
     assert created(platform, key) == 0
 
 
-def test_jobs_start_spread_over_five_minutes_after_a_resume(platform: Platform) -> None:
+def test_jobs_start_spread_over_five_minutes_after_a_resume(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Evenly spread, where chance would have half of them start together in one run of 33.
+    draws = itertools.count()
+    monkeypatch.setattr(platform.dispatch._follower, "_jitter", lambda: next(draws) * 0.618 % 1)
     switch(platform, paused=True)
     keys = [platform.submit("true") for _ in range(30)]
     deliver(platform)
@@ -178,12 +185,37 @@ def test_the_commands_turn_the_switch(run: Run, platform: Platform) -> None:
     assert not platform.switches.dispatch_paused()
 
 
+def test_dispatch_is_shown_with_since_when_and_why(run: Run, database: Database) -> None:
+    def shown() -> Any:
+        done = run("dispatch", "--json")
+        assert (done.returncode, done.stderr) == (0, "")
+        return json.loads(done.stdout)
+
+    assert shown() == {"dispatch": "on", "reason": None, "set_at": None}
+    paused = json.loads(run("pause", "--reason", "quota\x1b[2J", "--json").stdout)
+    assert paused["dispatch"] == "paused"
+    assert shown() == paused
+    since = datetime.fromisoformat(paused["set_at"])
+    told = f"Dispatch is paused since {since:%Y-%m-%dT%H:%M:%SZ}: quota\\x1b[2J.\n"
+    done = run("dispatch")
+    assert (done.returncode, done.stdout, done.stderr) == (0, told, "")
+    check = run("check")
+    assert (check.returncode, check.stderr) == (0, told)
+    resumed = json.loads(run("resume", "--json").stdout)
+    assert shown() == resumed
+    assert resumed["set_at"] > paused["set_at"]
+    assert run("check").stderr == ""
+
+
 def test_a_command_that_cannot_reach_the_switch_says_why_in_one_sentence(
     run: Run, empty_database: Database
 ) -> None:
+    silent = "Nothing answers at SPANNER_EMULATOR_HOST"
     for done, sentence in (
         (run("pause", SPANNER_DATABASE="no-such"), "There is no database 'no-such'"),
-        (run("resume", SPANNER_EMULATOR_HOST="127.0.0.1:1"), "Nothing answers at SPANNER_EMULATOR_HOST"),
+        (run("resume", SPANNER_EMULATOR_HOST="127.0.0.1:1"), silent),
+        (run("dispatch", SPANNER_EMULATOR_HOST="127.0.0.1:99999"), silent),
+        (run("dispatch", SPANNER_DATABASE=empty_database.database_id), "run `jennah migrate`"),
         (run("pause", SPANNER_DATABASE=empty_database.database_id), "run `jennah migrate`"),
     ):
         assert done.returncode == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from datetime import timedelta
 
 import grpc
@@ -122,6 +123,26 @@ def test_a_job_that_began_to_run_before_it_could_be_stopped_goes_on(
     platform.tick(HOUR)
     assert platform.path(key) == ["PENDING", "SCHEDULED", "RUNNING", "COMPLETED"]
     assert platform.attempts(key)[0].reason is None
+    assert wrong(platform, key) == []
+
+
+@pytest.mark.parametrize("longest", [None, timedelta()])
+def test_a_given_up_job_that_ran_longer_than_our_cancel_takes_was_cancelled_by_somebody_else(
+    platform: Platform, queued: Fault, monkeypatch: pytest.MonkeyPatch, longest: timedelta | None
+) -> None:
+    key = platform.scheduled("sleep", "60")
+    give_up_and_die(platform, key)
+    queued.release()
+    platform.faults.wait_for_state(glob(key), JobState.RUNNING)
+    platform.batch.cancel(batch_name(platform.job(key)))
+    ended(platform, key)
+    if longest is not None:
+        times = dict.fromkeys(("function_timeout", "create_deadline", "settle_margin"), longest)
+        follower = platform.dispatch._follower
+        monkeypatch.setattr(follower, "_timing", replace(follower._timing, **times))
+    platform.notify(key, "CANCELLED")
+    assert platform.path(key)[-1] == ("PENDING" if longest is None else "CANCELLED")
+    assert platform.attempts(key)[0].reason == ("queue_timeout" if longest is None else "cancelled")
     assert wrong(platform, key) == []
 
 
@@ -288,7 +309,44 @@ def test_reconciliation_notes_an_end_that_came_after_the_jobs_own(platform: Plat
     platform.jobs.cancel(platform.tenant_id, key.job_id)
     platform.tick(MINUTE)
     assert platform.status(key) is JobStatus.CANCELLED
-    assert platform.attempts(key)[0].last_ignored == "SUCCEEDED came after CANCELLED"
+    (attempt,) = platform.attempts(key)
+    assert attempt.last_ignored == "SUCCEEDED came after CANCELLED"
+    assert attempt.finished_at is not None
+
+
+@pytest.mark.parametrize("ran", [True, False])
+def test_an_attempt_that_its_owner_cancelled_learns_from_batch_when_it_ended(
+    platform: Platform, ran: bool
+) -> None:
+    if not ran:
+        platform.faults.pause(JobState.QUEUED)
+    key = platform.scheduled("sleep", "60")
+    if ran:
+        platform.faults.wait_for_state(glob(key), JobState.RUNNING)
+    platform.jobs.cancel(platform.tenant_id, key.job_id)
+    platform.dispatch.schedule(platform.published[-1])  # stops it in Batch
+    ended(platform, key)
+    assert platform.attempts(key)[0].finished_at is None
+    assert wrong(platform, key) == []
+    platform.tick(MINUTE)
+    (attempt,) = platform.attempts(key)
+    record = platform.batch.get(batch_name(platform.job(key)))
+    assert record is not None
+    assert attempt.finished_at == record.last_event_at is not None
+    assert (attempt.reason, attempt.last_ignored) == ("cancelled", None)
+    assert wrong(platform, key) == []
+
+
+def test_the_end_of_another_batch_job_is_not_the_attempts(platform: Platform) -> None:
+    key = platform.scheduled("sleep", "60")
+    platform.faults.vanish(glob(key))
+    platform.jobs.cancel(platform.tenant_id, key.job_id)
+    appear(platform, key)
+    platform.tick(MINUTE)
+    ended(platform, key)
+    platform.tick(MINUTE)
+    assert platform.job(key).next_check_at is None
+    assert platform.attempts(key)[0].finished_at is None
 
 
 def test_a_notification_that_comes_while_a_check_is_under_way_is_followed_soon(

@@ -85,10 +85,8 @@ class Hunt:
             said = child.stderr.read().strip()
             code = child.wait()
         if code and violation is None and not self._ended.is_set():
-            if code != -signal.SIGALRM:
-                last = said.splitlines()[-1] if said else f"exit code {code}"
-                raise PatchError(f"{patch.path.name}: the hunt itself failed: {last}")
-            seeds, violation = seeds + 1, "it loops without end"
+            last = said.splitlines()[-1] if said else f"exit code {code}"
+            raise PatchError(f"{patch.path.name}: the hunt itself failed: {last}")
         return Hunted(patch.number, patch.name, seeds, time.monotonic() - began, violation)
 
     @contextmanager

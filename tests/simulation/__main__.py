@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from tests.simulation.faults import Fault
+from tests.simulation.faults import FAULTS, Fault, Site
 from tests.simulation.seeds import Outcome, run_seed
 
 _CHUNK = 100
@@ -36,7 +36,7 @@ class Figures:
     seeds: int = 0
     steps: int = 0
     jobs: int = 0
-    hits: Counter[Fault] = field(default_factory=Counter)
+    hits: Counter[tuple[Site, Fault]] = field(default_factory=Counter)
     violations: list[Outcome] = field(default_factory=list)
 
     def add(self, other: Figures) -> None:
@@ -47,6 +47,13 @@ class Figures:
         self.hits.update(other.hits)
         self.violations += other.violations
 
+    def by_fault(self) -> Counter[Fault]:
+        """How often each kind of fault took place, wherever it did."""
+        found: Counter[Fault] = Counter()
+        for (_, fault), hits in self.hits.items():
+            found[fault] += hits
+        return found
+
 
 def run_seeds(seeds: Sequence[int]) -> Figures:
     """Live through these worlds, one after the other, in this process."""
@@ -56,8 +63,7 @@ def run_seeds(seeds: Sequence[int]) -> Figures:
         figures.seeds += 1
         figures.steps += outcome.steps
         figures.jobs += outcome.jobs
-        for (_, fault), hits in outcome.hits.items():
-            figures.hits[fault] += hits
+        figures.hits.update(outcome.hits)
         if outcome.violation is not None:
             figures.violations.append(outcome)
     return figures
@@ -82,6 +88,7 @@ def main(
     *,
     fresh: Annotated[int, typer.Option(min=0, help="So many seeds that chance chooses, instead.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="How many processes.")] = os.cpu_count() or 1,
+    by_site: Annotated[bool, typer.Option("--by-site", help="Count each fault at each boundary.")] = False,
 ) -> None:
     """Live through many simulated worlds; exit 1 if anything was violated in one."""
     if fresh:
@@ -98,7 +105,7 @@ def main(
     except KeyboardInterrupt:
         interrupted = True  # what was found so far is shown all the same
     elapsed = time.monotonic() - began
-    _show(figures)
+    _show(figures, by_site=by_site)
     typer.echo(_line(figures, elapsed, workers))
     raise typer.Exit(130 if interrupted else 1 if figures.violations else 0)
 
@@ -143,10 +150,16 @@ def _range(text: str) -> range:
     return chosen
 
 
-def _show(figures: Figures) -> None:
-    table = Table("FAULT", "HITS", box=None)
-    for fault in Fault:
-        table.add_row(fault, f"{figures.hits[fault]:,}")
+def _show(figures: Figures, *, by_site: bool) -> None:
+    table = Table(*(["SITE"] if by_site else []), "FAULT", "HITS", box=None)
+    if by_site:
+        for site, faults in FAULTS.items():
+            for fault in faults:
+                table.add_row(site, fault, f"{figures.hits[site, fault]:,}")
+    else:
+        hits = figures.by_fault()
+        for fault in Fault:
+            table.add_row(fault, f"{hits[fault]:,}")
     Console().print(table)
     for outcome in sorted(figures.violations, key=lambda found: found.seed)[:_MOST_SHOWN]:
         typer.echo(f"seed {outcome.seed}: {outcome.violation}")
@@ -156,12 +169,12 @@ def _show(figures: Figures) -> None:
 
 
 def _line(figures: Figures, elapsed: float, workers: int) -> str:
-    rate = figures.seeds / elapsed
+    rate, hits = figures.seeds / elapsed, figures.by_fault()
     return (
         f"simulate: {figures.seeds:,} seeds, {figures.jobs:,} jobs, {elapsed:.0f} s, "
         f"{rate:.0f} seeds/s ({rate / workers:.0f} a core), {figures.steps / elapsed:,.0f} steps/s, "
         f"{sum(figures.hits.values()):,} faults, each kind at least "
-        f"{min(figures.hits[fault] for fault in Fault):,} times, {len(figures.violations)} violations"
+        f"{min(hits[fault] for fault in Fault):,} times, {len(figures.violations)} violations"
     )
 
 

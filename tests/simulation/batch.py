@@ -1,61 +1,89 @@
-"""GCP Batch, simulated: jobs that live by the script that stands in their commands."""
+"""GCP Batch, simulated: jobs that live by the script that stands in their commands.
+
+What its API answers stands in `batch_service`, how a job looks in those answers in `batch_messages`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import NoReturn
 
 from google.cloud import batch_v1
 
-from shared.batch import ATTEMPT, DEPLOYMENT, BatchPage, BatchRecord, BatchState, TaskRecord
-from shared.batch_client import NameTaken, PlatformFault, SpecRefused
-from shared.errors import Unavailable
-from shared.events import BatchRef
+from shared.batch import ATTEMPT, BatchState
+from tests.simulation.batch_messages import JobMessage
 from tests.simulation.faults import Fault, Site
-from tests.simulation.world import EPOCH, World
+from tests.simulation.world import World
 
 _LATEST_CREATE = 500.0
-_PAGE = 2
-_PATIENCE = 10.0
+_LATEST_CANCEL = 60.0
 _STUCK = 3 * 24 * 3600.0
 _PREEMPTED, _VM_LOST, _TOO_LONG = 50001, 50002, 50005
+# Not the code of a task, but that of a job which failed and has no task that ran.
+_NO_CODE = -1
+_EXIT_CODES = {"timeout": _TOO_LONG, "preempted": _PREEMPTED, "lost": _VM_LOST, "norun": _NO_CODE}
+
+_QUEUED, _RUNNING, _LONG = 30.0, 60.0, 3600.0
+_SHARE_LONG = 0.03
+_SHARE_SCHEDULED = 0.4
+_SHARE_PREEMPTED_ON_SPOT = 0.3
+_SPOT = batch_v1.AllocationPolicy.ProvisioningModel.SPOT
+_BEFORE_IT_RUNS = (BatchState.QUEUED, BatchState.SCHEDULED)
 
 
 @dataclass(slots=True)
 class BatchJob:
-    """The truth about one Batch job. Times are virtual seconds."""
+    """The truth about one Batch job. Times are virtual seconds.
+
+    Attributes:
+        message: what the API shows of it.
+        tasks: what ListTasks answers about a job that failed before it ran: `none`, `not found`, or the task
+            `without a code`; empty for other jobs.
+    """
 
     name: str
     uid: str
     labels: dict[str, str]
     created: float
+    message: JobMessage
     state: BatchState = BatchState.QUEUED
-    before: BatchState = BatchState.QUEUED  # what an answer that is behind the truth still shows
-    exit_code: int = 0
+    exit_code: int = 0  # 0 too where it failed before it ran
     started: float | None = None
     ended: float | None = None
     outside: bool = False  # somebody outside cancelled or deleted it
+    deleting: bool = False  # and its record will soon be gone
     lost: bool = False  # its record is gone
     stuck: bool = False  # it stays queued
+    spot: bool = False
+    tasks: str = ""
 
     @property
     def live(self) -> bool:
         """Whether it runs, or may yet."""
         return not self.state.final
 
+    @property
+    def stopping(self) -> bool:
+        """Whether it is being cancelled."""
+        return self.state is BatchState.CANCELLATION_IN_PROGRESS
+
+    @property
+    def shown(self) -> BatchState:
+        """The state that Batch shows."""
+        return BatchState.DELETION_IN_PROGRESS if self.deleting else self.state
+
 
 @dataclass
 class SimulatedBatch:
-    """The port that use cases call, and the truth behind it.
+    """The truth about Batch.
 
     Attributes:
         jobs: what Batch has, by name.
         gone: what it had and lost, because it was deleted outside.
         coming: names of jobs that a create will still make, with how many creates are under way.
         notify: sends a notification: the job and the state that it entered.
+        observer, creating, looking, unstopped: who is told of each job made, each CreateJob and GetJob before
+            it is answered, and each job that was left queued.
     """
 
     world: World
@@ -63,227 +91,165 @@ class SimulatedBatch:
     jobs: dict[str, BatchJob] = field(default_factory=dict)
     gone: dict[str, list[BatchJob]] = field(default_factory=dict)
     coming: dict[str, int] = field(default_factory=dict)
-    platform_faults: set[str] = field(default_factory=set)
+    platform_faults: dict[str, float] = field(default_factory=dict)  # when a name last met one
     observer: Callable[[BatchJob], None] = lambda _: None
     creating: Callable[[str], None] = lambda _: None
     looking: Callable[[str], None] = lambda _: None
     unstopped: Callable[[BatchJob], None] = lambda _: None
     _made: int = 0
 
-    # The port.
+    # What calls do.
 
-    def create(self, name: str, job: batch_v1.Job) -> BatchRecord:
-        """As `batch_client.BatchClient.create`."""
-        world = self.world
-        fault = world.cross(Site.CREATE)
-        self.creating(name)
-        match fault:
-            case Fault.UNAVAILABLE | Fault.THROTTLED:
-                raise Unavailable(f"Batch did not create the job: {fault}")
-            case Fault.PLATFORM_FAULT:
-                self.platform_faults.add(name)
-                raise PlatformFault("permission denied")
-            case Fault.TIMEOUT_LATER:
-                self.coming[name] = self.coming.get(name, 0) + 1
-                world.at(world.rng.random() * _LATEST_CREATE, lambda: self._create_late(name, job))
-                world.sleep(30)
-                raise Unavailable("Batch did not create the job: timed out")
-        made = self._create(name, job)
-        if fault is Fault.CRASH_AFTER:
-            world.kill()
-        if fault is Fault.TIMEOUT_DONE:
-            world.sleep(30)
-            raise Unavailable("Batch did not create the job: timed out")
-        return self._record(made)
-
-    def get(self, name: str) -> BatchRecord | None:
-        """As `batch_client.BatchClient.get`."""
-        fault = self.world.cross(Site.GET)
-        self.looking(name)
-        if fault is Fault.UNAVAILABLE:
-            self._keep_waiting()
-        job = self.jobs.get(name)
-        return self._record(job, behind=fault is Fault.BEHIND) if job else None
-
-    def tasks(self, name: str) -> list[TaskRecord]:
-        """As `batch_client.BatchClient.tasks`."""
-        if self.world.cross(Site.TASKS) is Fault.UNAVAILABLE:
-            self._keep_waiting()
-        job = self.jobs.get(name)
-        if job is None or (job.started is None and not job.exit_code):
-            return []
-        return [
-            TaskRecord(
-                failed=job.state is BatchState.FAILED,
-                ran=job.started is not None,
-                exit_code=job.exit_code or None,
-                started_at=_time(job.started),
-                finished_at=_time(job.ended),
-            )
-        ]
-
-    def cancel(self, name: str) -> None:
-        """As `batch_client.BatchClient.cancel`."""
-        world = self.world
-        fault = world.cross(Site.CANCEL)
-        if fault is Fault.UNAVAILABLE:
-            raise Unavailable("Batch did not answer")
-        if fault is Fault.TIMEOUT_LATER:
-            world.at(world.rng.random() * 60, lambda: self._cancel(name))
-            raise Unavailable("Batch did not answer")
-        self._cancel(name)
-        if fault is Fault.CRASH_AFTER:
-            world.kill()
-        if fault is Fault.UNAVAILABLE_DONE:
-            raise Unavailable("Batch did not answer")
-
-    def list_jobs(
-        self, parent: str, *, deployment: str, state: BatchState | None = None, page_token: str = ""
-    ) -> BatchPage:
-        """As `batch_client.BatchClient.list_jobs`; pages are small, so that there are several."""
-        fault = self.world.cross(Site.LIST)
-        if fault is Fault.UNAVAILABLE:
-            self._keep_waiting()
-        region = parent.removesuffix("/locations/-")
-        found = [
-            self._record(job, behind=fault is Fault.BEHIND)
-            for job in reversed(self.jobs.values())
-            if job.name.startswith(region) and job.labels[DEPLOYMENT] == deployment
-        ]
-        found = [record for record in found if state is None or record.state is state]
-        first = int(page_token or 0)
-        rest = found[first + _PAGE :]
-        return BatchPage(found[first : first + _PAGE], str(first + _PAGE) if rest else "")
-
-    def _keep_waiting(self) -> NoReturn:
-        """Answer that nobody answers: at once, or when the caller has waited for as long as it will."""
-        if self.world.rng.random() < 0.5:
-            self.world.sleep(_PATIENCE)
-        raise Unavailable("Batch did not answer")
-
-    # The truth.
-
-    def _create_late(self, name: str, job: batch_v1.Job) -> None:
-        self.coming[name] -= 1
-        if self.world.trace is not None:
-            self.world.note(f"a late CreateJob arrives: {name[-4:]}")
-        # Batch knows the request's id, and that it was carried out.
-        if name not in self.jobs and name not in self.gone:
-            with suppress(SpecRefused):
-                self._create(name, job)
-
-    def _create(self, name: str, job: batch_v1.Job) -> BatchJob:
-        container = job.task_groups[0].task_spec.runnables[0].container
-        script = container.commands
-        if name in self.jobs:
-            raise NameTaken
-        if script[0] == "invalid":
-            raise SpecRefused("the machine type does not exist")
-        labels = dict(job.labels)
+    def create(self, name: str, request: batch_v1.CreateJobRequest) -> BatchJob:
+        """Make the job of a request that is valid, and whose name is free."""
         self._made += 1
-        made = BatchJob(name, f"uid-{self._made}", labels, self.world.time)
+        uid = f"uid-{self._made}"
+        message = JobMessage(name, uid, request, self.world.time)
+        made = BatchJob(name, uid, message.labels, self.world.time, message)
+        made.spot = message.provisioning == _SPOT
         self.jobs[name] = made
         self.observer(made)
-        attempt = int(labels[ATTEMPT])
-        self._begin(made, script[min(attempt, len(script)) - 1])
+        script = message.commands
+        self._begin(made, script[min(int(made.labels[ATTEMPT]), len(script)) - 1])
         return made
 
+    def create_later(self, name: str, request: batch_v1.CreateJobRequest, *, valid: bool) -> None:
+        """Let a create arrive when its caller has long given up."""
+        self.coming[name] = self.coming.get(name, 0) + 1
+
+        def arrive() -> None:
+            self.coming[name] -= 1
+            if self.world.trace is not None:
+                self.world.note(f"a late CreateJob arrives: {name[-4:]}")
+            # Batch knows the request's id, and that it was carried out.
+            if valid and name not in self.jobs and name not in self.gone:
+                self.create(name, request)
+
+        self.world.at(self.world.rng.random() * _LATEST_CREATE, arrive)
+
+    def cancel(self, name: str) -> None:
+        """Begin to cancel it, if it lives."""
+        job = self.jobs.get(name)
+        if job is None or not self._moves(job) or job.stopping:
+            return
+        self._enter(job, BatchState.CANCELLATION_IN_PROGRESS)
+        self.world.at(self.world.rng.random() * 30, lambda: self._cancelled(job))
+
+    def cancel_later(self, name: str) -> None:
+        """Let a cancel arrive when its caller has given up."""
+        self.world.at(self.world.rng.random() * _LATEST_CANCEL, lambda: self.cancel(name))
+
+    # What others do.
+
+    def delete_outside(self, name: str) -> None:
+        """Somebody deletes the Batch job: nothing runs any more, and its record is gone at once or soon."""
+        job = self.jobs.get(name)
+        if job is None or job.deleting:
+            return
+        job.outside = True
+        if self.world.rng.random() < 0.5:
+            self._forget(job)
+            return
+        job.deleting = True
+        self._show(job, BatchState.DELETION_IN_PROGRESS)
+        self.world.at(self.world.rng.random() * 60, lambda: self._forget(job))
+
+    def cancel_outside(self, name: str) -> None:
+        """Somebody cancels the Batch job."""
+        job = self.jobs.get(name)
+        if job is not None and self._moves(job):
+            job.outside = True
+            self.cancel(name)
+
+    # Its life.
+
     def _begin(self, job: BatchJob, outcome: str) -> None:
-        world = self.world
+        world, rng = self.world, self.world.rng
         fault = world.plan.draw(Site.LIFE)
         if fault is not None and world.trace is not None:
             world.note(f"{job.uid}: {fault}")
-        queued, running = world.rng.random() * 30, world.rng.random() * 60
+        queued = rng.random() * _QUEUED
+        long = rng.random() < _SHARE_LONG and outcome != "quick"
+        running = rng.random() * (_LONG if long else _RUNNING)
         if fault is Fault.STUCK:
             job.stuck = True
             world.at(_STUCK, lambda: self._give_up(job))
             return
         if fault is Fault.DELETED_OUTSIDE:
-            world.at(world.rng.random() * 90, lambda: self.delete_outside(job.name))
+            world.at(rng.random() * 90, lambda: self.delete_outside(job.name))
         elif fault is Fault.CANCELLED_OUTSIDE:
-            world.at(world.rng.random() * 90, lambda: self.cancel_outside(job.name))
+            world.at(rng.random() * 90, lambda: self.cancel_outside(job.name))
+        code = self._exit_code(job, outcome, fault)
+        if rng.random() < _SHARE_SCHEDULED:
+            world.at(queued * rng.random(), lambda: self._schedule(job))
+        if code == _NO_CODE:
+            job.tasks = rng.choice(("none", "not found", "without a code"))
+            world.at(queued, lambda: self._end_before_it_ran(job))
+            return
         if fault is not Fault.RUNNING_SKIPPED:
             world.at(queued, lambda: self._run(job))
-        code = _EXIT_CODES.get(outcome, 0)
-        if fault is Fault.PREEMPTED:
-            code = _PREEMPTED
-        elif fault is Fault.VM_LOST:
-            code = _VM_LOST
-        elif outcome.startswith("exit"):
-            code = int(outcome[4:])
         state = BatchState.FAILED if code else BatchState.SUCCEEDED
         world.at(queued + running, lambda: self._end(job, state, code))
 
+    def _exit_code(self, job: BatchJob, outcome: str, fault: Fault | None) -> int:
+        if fault is Fault.PREEMPTED or (job.spot and self.world.rng.random() < _SHARE_PREEMPTED_ON_SPOT):
+            return _PREEMPTED
+        if fault is Fault.VM_LOST:
+            return _VM_LOST
+        if outcome.startswith("exit"):
+            return int(outcome[4:])
+        return _EXIT_CODES.get(outcome, 0)
+
     def _give_up(self, job: BatchJob) -> None:
         """No machine was found in days. Long before that, the platform should have stopped it."""
-        if job.state is BatchState.QUEUED and self.jobs.get(job.name) is job:
+        if job.state is BatchState.QUEUED and self._moves(job):
             self.unstopped(job)
 
+    def _moves(self, job: BatchJob) -> bool:
+        """Whether it may still enter another state."""
+        return job.live and not job.deleting and self.jobs.get(job.name) is job
+
     def _enter(self, job: BatchJob, state: BatchState) -> None:
-        job.before, job.state = job.state, state
-        if self.world.trace is not None:
-            self.world.note(f"{job.uid} is {state} in Batch")
+        job.state = state
+        self._show(job, state)
         self.notify(job, state)
 
+    def _show(self, job: BatchJob, state: BatchState) -> None:
+        job.message.enter(state, self.world.time)
+        if self.world.trace is not None:
+            self.world.note(f"{job.uid} is {state} in Batch")
+
+    def _schedule(self, job: BatchJob) -> None:
+        if job.state is BatchState.QUEUED and self._moves(job):
+            self._enter(job, BatchState.SCHEDULED)
+
     def _run(self, job: BatchJob) -> None:
-        if job.state is BatchState.QUEUED and self.jobs.get(job.name) is job:
+        if job.state in _BEFORE_IT_RUNS and self._moves(job):
             job.started = self.world.time
             self._enter(job, BatchState.RUNNING)
 
+    def _end_before_it_ran(self, job: BatchJob) -> None:
+        if job.state in _BEFORE_IT_RUNS and self._moves(job):
+            job.ended = self.world.time
+            self._enter(job, BatchState.FAILED)
+
     def _end(self, job: BatchJob, state: BatchState, code: int) -> None:
-        if job.state.final or self.jobs.get(job.name) is not job:
+        if not self._moves(job):
             return
-        if job.state is BatchState.CANCELLATION_IN_PROGRESS and job.started is None:
+        if job.stopping and job.started is None:
             return
         if job.started is None:
             job.started = self.world.time
         job.ended, job.exit_code = self.world.time, code
         self._enter(job, state)
 
-    def _cancel(self, name: str) -> None:
-        job = self.jobs.get(name)
-        if job is None or job.state.final or job.state is BatchState.CANCELLATION_IN_PROGRESS:
-            return
-        self._enter(job, BatchState.CANCELLATION_IN_PROGRESS)
-        self.world.at(self.world.rng.random() * 30, lambda: self._cancelled(job))
-
     def _cancelled(self, job: BatchJob) -> None:
-        if job.state is BatchState.CANCELLATION_IN_PROGRESS:
+        if job.stopping and self._moves(job):
             job.ended = self.world.time
             self._enter(job, BatchState.CANCELLED)
 
-    def delete_outside(self, name: str) -> None:
-        """Somebody deletes the Batch job: its record is gone, and nothing runs any more."""
-        job = self.jobs.pop(name, None)
-        if job is not None:
-            job.outside = job.lost = True
-            self.gone.setdefault(name, []).append(job)
-
-    def cancel_outside(self, name: str) -> None:
-        """Somebody cancels the Batch job."""
-        job = self.jobs.get(name)
-        if job is not None and not job.state.final:
-            job.outside = True
-            self._cancel(name)
-
-    def _record(self, job: BatchJob, *, behind: bool = False) -> BatchRecord:
-        state = job.before if behind else job.state
-        ran = (job.ended or self.world.time) - job.started if job.started is not None else 0.0
-        if behind and not state.final and state is not BatchState.RUNNING:
-            ran = 0.0
-        return BatchRecord(
-            ref=BatchRef(job.name, job.uid),
-            state=state,
-            labels=job.labels,
-            run_duration=timedelta(seconds=ran),
-            last_event=f"the job is {state}",
-            last_event_at=_time(job.ended if job.ended is not None and not behind else job.created),
-            created_at=_time(job.created),
-        )
-
-
-_EXIT_CODES = {"timeout": _TOO_LONG, "preempted": _PREEMPTED, "lost": _VM_LOST}
-
-
-def _time(seconds: float | None) -> datetime | None:
-    return None if seconds is None else EPOCH + timedelta(seconds=seconds)
+    def _forget(self, job: BatchJob) -> None:
+        if self.jobs.get(job.name) is job:
+            del self.jobs[job.name]
+            job.lost = True
+            self.gone.setdefault(job.name, []).append(job)

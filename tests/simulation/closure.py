@@ -18,7 +18,8 @@ from typing import Protocol, TypeVar
 
 from rich.console import Console
 
-from tests.simulation.closure_model import Fault, JobModel, Move, State, Violation, at_rest
+from tests.simulation.closure_model import JobModel
+from tests.simulation.closure_state import Fault, Move, State, Violation, at_rest
 
 S = TypeVar("S", bound=Hashable)
 Pair = tuple[State, State]

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tests.simulation.faults import FAULTS, Exactly, Fault, Site
 from tests.simulation.seeds import Tenants, Wish, liveness, unexpected
-from tests.simulation.world import Violation, World
+from tests.simulation.world import Violation, World, alarm
 
 SCENARIOS: Mapping[str, Wish] = {
     "success": Wish(tenant=0, script=("ok",), key="k"),
@@ -44,18 +44,22 @@ _WORLD = 2
 class Lived:
     """One run: what was violated, if anything; the sites crossed; the statuses gone through.
 
-    `complete`: every fault took place.
+    `complete`: every fault took place. `void`: one of them changed nothing, as there was nothing to change.
     """
 
     violation: str | None
     crossed: list[Site]
     path: list[str]
     complete: bool
+    void: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Tested:
-    """How many combinations took place, how many there are, and those that were violated."""
+    """How many combinations took place, how many there are, and those that were violated.
+
+    One with a fault that changes nothing is none: it is the one without that fault.
+    """
 
     tested: int
     enumerable: int
@@ -70,15 +74,16 @@ def live(scenario: str, faults: Faults, *, trace: list[str] | None = None) -> Li
     violation = None
     path: list[str] = []
     try:
-        tenants = Tenants(world, [SCENARIOS[scenario]])
-        liveness(world, tenants.platform, lambda: None)
-        unexpected.check()
+        with alarm():
+            tenants = Tenants(world, [SCENARIOS[scenario]])
+            liveness(world, tenants.platform, lambda: None)
+            unexpected.check()
         path = [step["ToStatus"] for _, step in sorted(tenants.platform.judge.steps.items())]
     except Violation as found:
         violation = str(found)
     finally:
         world.close()
-    return Lived(violation, plan.crossed, path, plan.acted == len(faults))
+    return Lived(violation, plan.crossed, path, plan.acted == len(faults), plan.voided > 0)
 
 
 def singles(scenario: str) -> list[Faults]:
@@ -92,7 +97,8 @@ def live_single(work: tuple[str, Faults]) -> Tested:
     """One fault."""
     scenario, faults = work
     lived = live(scenario, faults)
-    return Tested(lived.complete, 1, ((scenario, faults, lived.violation),) if lived.violation else ())
+    found = ((scenario, faults, lived.violation),) if lived.violation else ()
+    return Tested(lived.complete and not lived.void, not lived.void, found)
 
 
 def live_pairs(work: tuple[str, Faults]) -> Tested:
@@ -101,15 +107,16 @@ def live_pairs(work: tuple[str, Faults]) -> Tested:
     single = live(scenario, first)
     after = first[0][0] + 1
     found = [(scenario, first, single.violation)] if single.violation else []
-    tested = 0
+    tested = enumerable = 0
     for index in range(after, len(single.crossed)):
         for fault in FAULTS[single.crossed[index]]:
             both: Faults = (*first, (index, fault))
             lived = live(scenario, both)
-            tested += lived.complete
+            tested += lived.complete and not lived.void
+            enumerable += not lived.void
             if lived.violation:
                 found.append((scenario, both, lived.violation))
-    return Tested(tested, sum(len(FAULTS[site]) for site in single.crossed[after:]), tuple(found))
+    return Tested(tested, enumerable, tuple(found))
 
 
 def explore(*, pairs: bool, workers: int) -> Iterator[tuple[int, Tested]]:

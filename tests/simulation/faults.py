@@ -21,6 +21,7 @@ class Fault(StrEnum):
     ABORTED = "ABORTED"
     UNAVAILABLE = "UNAVAILABLE, not done"
     UNAVAILABLE_DONE = "UNAVAILABLE, but done"
+    UNAVAILABLE_LATER = "UNAVAILABLE, done later"
     TIMEOUT = "DEADLINE_EXCEEDED, not done"
     TIMEOUT_DONE = "DEADLINE_EXCEEDED, but done"
     TIMEOUT_LATER = "DEADLINE_EXCEEDED, done later"
@@ -73,25 +74,39 @@ FAULTS: Mapping[Site, tuple[Fault, ...]] = {
         Fault.ABORTED,
         Fault.UNAVAILABLE,
         Fault.UNAVAILABLE_DONE,
+        Fault.UNAVAILABLE_LATER,
         Fault.TIMEOUT,
         Fault.TIMEOUT_DONE,
         Fault.TIMEOUT_LATER,
         *_RACES,
     ),
-    Site.PUBLISH: (*_CRASHES, Fault.UNAVAILABLE, Fault.UNAVAILABLE_DONE, Fault.DROPPED),
+    Site.PUBLISH: (*_CRASHES, Fault.UNAVAILABLE, Fault.UNAVAILABLE_DONE, Fault.DROPPED, *_RACES),
     Site.CREATE: (
         *_CRASHES,
         Fault.UNAVAILABLE,
+        Fault.UNAVAILABLE_DONE,
+        Fault.UNAVAILABLE_LATER,
         Fault.THROTTLED,
+        Fault.TIMEOUT,
         Fault.TIMEOUT_DONE,
         Fault.TIMEOUT_LATER,
         Fault.PLATFORM_FAULT,
         *_RACES,
     ),
     Site.GET: (Fault.CRASH_BEFORE, Fault.UNAVAILABLE, Fault.BEHIND, *_RACES),
-    Site.TASKS: (Fault.CRASH_BEFORE, Fault.UNAVAILABLE),
-    Site.LIST: (Fault.CRASH_BEFORE, Fault.UNAVAILABLE, Fault.BEHIND),
-    Site.CANCEL: (*_CRASHES, Fault.UNAVAILABLE, Fault.UNAVAILABLE_DONE, Fault.TIMEOUT_LATER),
+    Site.TASKS: (Fault.CRASH_BEFORE, Fault.UNAVAILABLE, *_RACES),
+    Site.LIST: (Fault.CRASH_BEFORE, Fault.UNAVAILABLE, Fault.BEHIND, *_RACES),
+    Site.CANCEL: (
+        *_CRASHES,
+        Fault.UNAVAILABLE,
+        Fault.UNAVAILABLE_DONE,
+        Fault.UNAVAILABLE_LATER,
+        Fault.THROTTLED,
+        Fault.TIMEOUT,
+        Fault.TIMEOUT_DONE,
+        Fault.TIMEOUT_LATER,
+        *_RACES,
+    ),
     Site.DELIVER: (
         Fault.DROPPED,
         Fault.DOUBLED,
@@ -101,7 +116,7 @@ FAULTS: Mapping[Site, tuple[Fault, ...]] = {
         Fault.SKEWED,
         Fault.PAUSED,
     ),
-    Site.ACKNOWLEDGE: (Fault.CRASH_BEFORE, Fault.ACK_LOST),
+    Site.ACKNOWLEDGE: (Fault.CRASH_BEFORE, Fault.ACK_LOST, *_RACES),
     Site.NOTIFY: (Fault.DROPPED, Fault.DOUBLED, Fault.DELAYED),
     Site.LIFE: (
         Fault.RUNNING_SKIPPED,
@@ -111,7 +126,7 @@ FAULTS: Mapping[Site, tuple[Fault, ...]] = {
         Fault.CANCELLED_OUTSIDE,
         Fault.STUCK,
     ),
-    Site.TICK: (Fault.DROPPED, Fault.DOUBLED, Fault.DELAYED),
+    Site.TICK: (Fault.DROPPED, Fault.DOUBLED, Fault.DELAYED, Fault.SKEWED),
 }
 
 
@@ -124,6 +139,9 @@ class Plan(Protocol):
 
     def draw(self, site: Site) -> Fault | None:
         """The fault at this crossing of a boundary; None for none."""
+
+    def void(self, site: Site, fault: Fault) -> None:
+        """The fault that was drawn last has changed nothing: there was nothing for it to change."""
 
 
 class Chance:
@@ -150,6 +168,10 @@ class Chance:
         self.hits[site, fault] += 1
         return fault
 
+    def void(self, site: Site, fault: Fault) -> None:
+        """As the protocol says: it does not count."""
+        self.hits[site, fault] -= 1
+
 
 class Exactly:
     """The given faults at the given crossings, and at no other.
@@ -157,12 +179,14 @@ class Exactly:
     Attributes:
         crossed: the sites that were crossed, in order.
         acted: how many of the faults were given out, each at a site that knows it.
+        voided: how many of those changed nothing.
     """
 
     def __init__(self, faults: Mapping[int, Fault]) -> None:
         self._faults = faults
         self.crossed: list[Site] = []
         self.acted = 0
+        self.voided = 0
 
     def draw(self, site: Site) -> Fault | None:
         """As the protocol says."""
@@ -171,3 +195,7 @@ class Exactly:
         if fault is not None and fault in FAULTS[site]:
             self.acted += 1
         return fault
+
+    def void(self, site: Site, fault: Fault) -> None:
+        """As the protocol says."""
+        self.voided += 1

@@ -29,6 +29,9 @@ class NoNotifications:
         """As `faults.Plan.draw`."""
         return Fault.DROPPED if site is Site.NOTIFY else None
 
+    def void(self, site: Site, fault: Fault) -> None:
+        """As `faults.Plan.void`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Delays:
@@ -43,7 +46,7 @@ def measure(jobs: int, seed: int) -> Delays:
     rng = random.Random(seed)
     world = World(rng, NoNotifications())
     wishes = [
-        Wish(tenant=number % 2, script=("ok",), at=rng.random() * HOUR, key=str(number))
+        Wish(tenant=number % 2, script=("quick",), at=rng.random() * HOUR, key=str(number))
         for number in range(jobs)
     ]
     tenants = Tenants(world, wishes)

@@ -5,19 +5,22 @@ from __future__ import annotations
 import math
 import uuid
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from cloudevents.http import CloudEvent
 from google.api_core import exceptions
+from google.cloud.batch_v1 import BatchServiceClient
 from google.cloud.spanner_v1 import COMMIT_TIMESTAMP
 
 from shared import messages
 from shared.batch import BatchState
+from shared.batch_client import BatchClient
 from shared.commits import Patience
 from shared.config import Settings
 from shared.dispatch import Dispatch
 from shared.follow import Follower
 from shared.jobs import Jobs
+from shared.listing import FEW
 from shared.messages import JobMessage
 from shared.orphans import Orphans
 from shared.reconcile import Reconciliation
@@ -25,6 +28,7 @@ from shared.rows import Reads
 from shared.switches import DISPATCH, Switches
 from shared.transitions import Transitions
 from tests.simulation.batch import BatchJob, SimulatedBatch
+from tests.simulation.batch_service import BatchService
 from tests.simulation.faults import Fault, Site
 from tests.simulation.judge import Judge
 from tests.simulation.pubsub import Topic
@@ -39,6 +43,7 @@ _SWEEP = 3600.0
 _RPC_TIMEOUT = 10.0
 _PUBLISH_TIMEOUT = 5.0
 _LATEST_WRITE = 120.0
+_LATER = {Fault.UNAVAILABLE_LATER, Fault.TIMEOUT_LATER}
 _NOTIFIED = {BatchState.RUNNING, BatchState.SUCCEEDED, BatchState.FAILED}
 
 
@@ -49,17 +54,21 @@ class Platform:
         self.world = world
         self.store = Store(self._wire, world.true_now, self._committed)
         self.batch = SimulatedBatch(world, self._batch_notifies)
+        self._client = BatchClient(
+            cast("BatchServiceClient", BatchService(self.batch)),
+            create_deadline=SETTINGS.timing.create_deadline,
+        )
         self.judge = Judge(world, self.batch)
         self.batch.observer = self.judge.created
         self.batch.creating = self.judge.creating
         self.batch.looking = self.judge.looked
         self.batch.unstopped = self.judge.unstopped
-        self.meddle: Callable[[Fault], None] = lambda _: None
+        self.meddle: Callable[[Fault], bool] = lambda _: False
         self._next_tick = math.inf
         self._wire_up()
 
     def _wire_up(self) -> None:
-        world, store, batch = self.world, self.store, self.batch
+        world, store, batch = self.world, self.store, self._client
         self.reads = Reads(store)
         self.transitions = Transitions(
             store,
@@ -106,6 +115,8 @@ class Platform:
             settings=SETTINGS,
             now=world.now,
             jitter=jitter,
+            # Worlds are small: half of them list their jobs all the same, the others ask for each.
+            few=0 if world.rng.random() < 0.5 else FEW,
         )
         judge = self.judge
         self.jobs_topic = Topic(
@@ -115,7 +126,7 @@ class Platform:
             world, "batch-events", Site.DELIVER, self._notify, judge.notification_acknowledged, self._meddle
         )
         self.ticks_topic = Topic(
-            world, "ticks", Site.TICK, self._reconcile, lambda _message, _began, _skew: None, self._meddle
+            world, "ticks", Site.TICK, self._reconcile, judge.tick_acknowledged, self._meddle
         )
 
     # What the functions' doors do with an event.
@@ -150,20 +161,18 @@ class Platform:
         if world.process is None:
             return perform()
         fault = world.cross(Site.READ if method == "Read" else Site.COMMIT)
+        if fault in _LATER:
+            world.at(world.rng.random() * _LATEST_WRITE, lambda: self._perform_late(perform))
         match fault:
             case None:
                 return perform()
             case Fault.ABORTED:
                 raise exceptions.Aborted("simulated")
-            case Fault.UNAVAILABLE:
-                raise exceptions.ServiceUnavailable("simulated, not done")
-            case Fault.TIMEOUT:
+            case Fault.UNAVAILABLE | Fault.UNAVAILABLE_LATER:
+                raise exceptions.ServiceUnavailable("simulated, not done yet")
+            case Fault.TIMEOUT | Fault.TIMEOUT_LATER:
                 world.sleep(_RPC_TIMEOUT)
-                raise exceptions.DeadlineExceeded("simulated, not done")
-            case Fault.TIMEOUT_LATER:
-                world.at(world.rng.random() * _LATEST_WRITE, lambda: self._perform_late(perform))
-                world.sleep(_RPC_TIMEOUT)
-                raise exceptions.DeadlineExceeded("simulated, done later")
+                raise exceptions.DeadlineExceeded("simulated, not done yet")
         result = perform()
         match fault:
             case Fault.CRASH_AFTER:
@@ -210,8 +219,8 @@ class Platform:
             columns = ("Name", "Paused", "SetAt")
             batch.insert_or_update("Switches", columns, [(DISPATCH, paused, COMMIT_TIMESTAMP)])
 
-    def _meddle(self, fault: Fault) -> None:
-        self.meddle(fault)
+    def _meddle(self, fault: Fault) -> bool:
+        return self.meddle(fault)
 
     # Ticks. One that finds nothing due does nothing, so those are left out.
 

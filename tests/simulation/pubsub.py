@@ -37,6 +37,7 @@ class Topic:
 
     `use` is what the function does with a decoded event; `on_acknowledged` is told of every message that was
     acknowledged: the message, the virtual time at which its delivery began, and how wrong its clock was.
+    `on_delivery` acts out a fault that is not the delivery's own, and says whether it changed anything.
     """
 
     world: World
@@ -44,7 +45,7 @@ class Topic:
     site: Site
     use: Callable[[CloudEvent], object]
     on_acknowledged: Callable[[Message, float, float], None]
-    on_delivery: Callable[[Fault], None]
+    on_delivery: Callable[[Fault], bool]
     _published: int = 0
 
     def publish(self, data: bytes, attributes: Mapping[str, str], *, genuine: bool = True) -> Message:
@@ -100,7 +101,8 @@ class Topic:
             case Fault.DOUBLED:
                 self._send(message, chance() * 3)
             case _:
-                self.on_delivery(fault)
+                if not self.on_delivery(fault):
+                    self.world.plan.void(self.site, fault)
         return True
 
     def _handle(self, message: Message, began: float, skew: float) -> None:

@@ -21,14 +21,14 @@ from shared.model import JobKey
 from tests.simulation.errors import attach
 from tests.simulation.faults import Chance, Fault, Site
 from tests.simulation.platform import Platform, notification
-from tests.simulation.world import Killed, Violation, World
+from tests.simulation.world import Killed, Violation, World, alarm
 
 HOUR = 3600.0
 unexpected = attach()
 # Faults stop after this, when most jobs are in the middle of their lives; or, seldom, when those that Batch
 # keeps queued were given up, and what was forgotten was swept up.
 _FAULTS_END, _LATE_FAULTS_END = 600.0, 30 * HOUR
-_LATE = 0.1
+_SAFETY, _LATE = 0.2, 0.1
 # From then on: the sweep for orphans would stop what is forgotten, an hour later.
 _ALL_STOPPED = 1800.0
 # One check that is half an hour off, and the backoff of every retry that is left, which may be hours.
@@ -45,9 +45,13 @@ _LONGEST_PAUSE = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a seed. `violation` is None where everything held; `hits` counts the faults."""
+    """What became of a seed. `violation` is None where everything held; `hits` counts the faults.
+
+    `kind`: "safety", where faults never stop; "liveness", where they do; "late", where they do after a day.
+    """
 
     seed: int
+    kind: str
     violation: str | None
     steps: int
     jobs: int
@@ -63,15 +67,17 @@ def run_seed(seed: int, *, trace: bool = False) -> Outcome:
     lines: list[str] | None = [] if trace else None
     world = World(rng, chance, lines)
     tenants: Tenants | None = None
+    kind = "safety" if rng.random() < _SAFETY else "late" if rng.random() < _LATE else "liveness"
     violation = None
     try:
-        tenants = Tenants(world, random_jobs(rng))
-        if rng.random() < 0.2:
-            safety(world, tenants.platform)
-        else:
-            late = rng.random() < _LATE
-            liveness(world, tenants.platform, chance.stop, _LATE_FAULTS_END if late else _FAULTS_END)
-        unexpected.check()
+        with alarm():
+            tenants = Tenants(world, random_jobs(rng))
+            if kind == "safety":
+                safety(world, tenants.platform)
+            else:
+                until = _LATE_FAULTS_END if kind == "late" else _FAULTS_END
+                liveness(world, tenants.platform, chance.stop, until)
+            unexpected.check()
     except Violation as found:
         violation = str(found)
     except Exception as error:  # noqa: BLE001 - a seed must be named whatever goes wrong in it
@@ -79,7 +85,7 @@ def run_seed(seed: int, *, trace: bool = False) -> Outcome:
     finally:
         world.close()
     jobs = tenants.count if tenants else 0
-    return Outcome(seed, violation, world.steps, jobs, chance.hits, lines)
+    return Outcome(seed, kind, violation, world.steps, jobs, chance.hits, lines)
 
 
 def safety(world: World, platform: Platform) -> None:
@@ -117,6 +123,7 @@ class Wish:
     key: str | None = None
     again_at: float | None = None
     cancel_at: float | None = None
+    provisioning: str = "standard"
 
 
 _SCRIPTS = (
@@ -128,6 +135,7 @@ _SCRIPTS = (
     ("timeout", "ok"),
     ("preempted", "ok"),
     ("lost", "exit1", "ok"),
+    ("norun", "ok"),
     ("invalid",),
 )
 
@@ -140,6 +148,9 @@ _POLICIES: tuple[Mapping[str, Any], ...] = (
     {"max_infrastructure_retries": 1},
     {"max_infrastructure_retries": 0},
 )
+
+
+_PROVISIONING = ("standard",) * 8 + ("spot", "spot_then_standard")
 
 
 def random_jobs(rng: random.Random) -> list[Wish]:
@@ -158,6 +169,7 @@ def random_jobs(rng: random.Random) -> list[Wish]:
                 key=key,
                 again_at=at + rng.random() * 5 if key and rng.random() < 0.3 else None,
                 cancel_at=at + rng.random() ** 2 * 120 if rng.random() < 0.3 else None,
+                provisioning=rng.choice(_PROVISIONING),
             )
         )
     return wishes
@@ -188,7 +200,12 @@ class Tenants:
                 self._submit(wish, wish.again_at)
 
     def _submit(self, wish: Wish, at: float, *, cancel_at: float | None = None) -> None:
-        asked = {"image_uri": "i", "commands": wish.script, "max_retries": wish.max_retries}
+        asked = {
+            "image_uri": "i",
+            "commands": wish.script,
+            "max_retries": wish.max_retries,
+            "provisioning": wish.provisioning,
+        }
         if wish.policy is not None:
             asked["retry"] = wish.policy
         request = SubmitRequest.parse(json.dumps(asked).encode())
@@ -197,7 +214,11 @@ class Tenants:
 
         def submit() -> None:
             platform.judge.asked(tenant, wish.key)
-            job, _ = platform.jobs.submit(tenant, request, wish.key)
+            try:
+                job, _ = platform.jobs.submit(tenant, request, wish.key)
+            except TenantGone:
+                platform.judge.tenant_gone(tenant)
+                return
             platform.judge.submitted(job, wish.key)
             self.count += 1
             if cancel_at is not None:
@@ -206,9 +227,18 @@ class Tenants:
         self._insist("submission", submit, delay=at, tries=_MOST_TRIES if wish.key else 1)
 
     def _cancel(self, key: JobKey, delay: float) -> None:
+        judge = self.platform.judge
+
         def cancel() -> None:
-            self.platform.jobs.cancel(*key)
-            self.platform.judge.cancelled(key)
+            judge.cancel_asked(key)
+            try:
+                self.platform.jobs.cancel(*key)
+            except FailedPrecondition:
+                judge.cancel_refused(key)
+            except NotFound:
+                judge.tenant_gone(key.tenant_id)
+            else:
+                judge.cancelled(key)
 
         self._insist("cancel", cancel, delay=delay, tries=_MOST_TRIES)
 
@@ -216,7 +246,7 @@ class Tenants:
         """Do it until it is answered, as a client does."""
 
         def ended(error: BaseException | None) -> None:
-            if error is None or isinstance(error, NotFound | FailedPrecondition | TenantGone):
+            if error is None:
                 return
             if isinstance(error, Conflict) or not isinstance(error, JennahError | GoogleAPIError | Killed):
                 raise Violation(f"{name}: {type(error).__name__}: {error}") from error
@@ -227,18 +257,20 @@ class Tenants:
 
     # What others do, at the worst moment.
 
-    def _some_job(self) -> JobKey | None:
-        keys = list(self.platform.judge.rows)
+    def _some_job(self, *, live: bool = False) -> JobKey | None:
+        rows = self.platform.judge.rows
+        keys = [key for key, row in rows.items() if not live or row["CompletedAt"] is None]
         return keys[int(self._world.rng.random() * len(keys))] if keys else None
 
-    def _race(self, fault: Fault) -> None:
-        key = self._some_job()
+    def _race(self, fault: Fault) -> bool:
+        key = self._some_job(live=fault is Fault.CANCEL_RACES)
         if key is None:
-            return
+            return False
         if fault is Fault.CANCEL_RACES:
             self._cancel(key, 0.0)
         else:
             self._delete(key.tenant_id)
+        return True
 
     def _delete(self, tenant: str) -> None:
         """The tenant's rows go all at once, as when an operator deletes them."""
@@ -248,26 +280,27 @@ class Tenants:
             batch.delete("Tenants", KeySet(keys=[[tenant]]))
         self._world.process = process
 
-    def _meddle(self, fault: Fault) -> None:
+    def _meddle(self, fault: Fault) -> bool:
         platform, rng = self.platform, self._world.rng
         match fault:
             case Fault.POISON:
                 topic = platform.jobs_topic if rng.random() < 0.5 else platform.events_topic
                 topic.publish(b"\xff not JSON", {"JobName": "jobs/of-somebody-else"}, genuine=False)
             case Fault.FORGED:
-                self._forge()
+                return self._forge()
             case Fault.PAUSED:
                 platform.pause(paused=True)
                 self._world.at(rng.random() * _LONGEST_PAUSE, lambda: platform.pause(paused=False))
             case _:
-                pass
+                return False
+        return True
 
-    def _forge(self) -> None:
+    def _forge(self) -> bool:
         """Somebody who may publish to Batch's topic lies; a message of ours is about another attempt."""
         platform, rng = self.platform, self._world.rng
         key = self._some_job()
         if key is None:
-            return
+            return False
         row = platform.judge.rows[key]
         attempt = max(1, row["Attempt"] + int(rng.random() * 3) - 1)
         state = rng.choice(("RUNNING", "SUCCEEDED", "FAILED", "CANCELLED", "NEW_STATE"))
@@ -278,8 +311,9 @@ class Tenants:
             # The container itself knows its uid while it runs.
             name, uid = truths[-1].name, truths[-1].uid
             if truths[-1].started is None:
-                return
+                return False
         if rng.random() < 0.3:
             platform.jobs_topic.publish(JobMessage(key, attempt).encode(), {}, genuine=False)
         else:
             platform.events_topic.publish(b"", notification(name, uid, state), genuine=False)
+        return True

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 
 from tests.simulation.closure import Closure, explorations, explore
-from tests.simulation.closure_model import Move, Violation
+from tests.simulation.closure_state import Move, Violation
 
 COUNTED = {
     "1 job, 1 retry, every fault but deletion": Closure(states=3723, moves=24975, resting=266),

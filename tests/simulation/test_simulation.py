@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from tests.simulation import exhaustive, lost_notifications
 from tests.simulation.__main__ import run_seeds
 from tests.simulation.faults import FAULTS, Fault
 from tests.simulation.seeds import run_seed
+from tests.simulation.world import Violation, alarm
 
 _CHECKOUT = Path(__file__).parents[2]
 _SEEDS = range(1, 301)
@@ -33,14 +35,34 @@ def test_nothing_is_violated_in_the_first_seeds_and_they_are_worlds_worth_living
     assert figures.jobs >= 3 * len(_SEEDS)
     assert figures.steps >= 60 * len(_SEEDS)
     assert sum(figures.hits.values()) >= 5 * len(_SEEDS)
-    assert {fault for faults in FAULTS.values() for fault in faults} == set(Fault) == set(figures.hits)
+    assert {fault for faults in FAULTS.values() for fault in faults} == set(Fault) == set(+figures.by_fault())
 
 
-def test_a_seed_replays_to_the_byte_in_another_process() -> None:
-    first, second = simulate("7"), simulate("7")
+@pytest.mark.parametrize("kind", ["safety", "liveness", "late"])
+def test_a_seed_replays_to_the_byte_in_another_process(kind: str) -> None:
+    seed = next(seed for seed in _SEEDS if run_seed(seed).kind == kind)
+    first, second = simulate(f"{seed}"), simulate(f"{seed}")
     assert first.stdout == second.stdout
-    assert first.stdout.splitlines()[-1] == b"seed 7: everything held"
+    assert first.stdout.splitlines()[-1] == f"seed {seed}: everything held".encode()
     assert len(first.stdout.splitlines()) > 60
+
+
+def test_hits_can_be_seen_by_site() -> None:
+    done = simulate("1..2", "--by-site", "--workers", "1")
+    assert done.returncode == 0
+    rows = [line.split() for line in done.stdout.decode().splitlines()]
+    assert ["CreateJob", "429"] in [row[:2] for row in rows]
+
+
+def test_a_world_that_loops_is_named() -> None:
+    forever = itertools.repeat(None)
+    with pytest.raises(Violation, match="it hangs"), alarm(0.01):
+        all(nothing is None for nothing in forever)
+
+
+def test_a_race_with_nobody_does_not_count() -> None:
+    plan = exhaustive.live("success", ((0, Fault.CANCEL_RACES),))
+    assert (plan.complete, plan.void, plan.violation) == (True, True, None)
 
 
 def test_a_wrong_range_is_one_sentence() -> None:
@@ -68,7 +90,7 @@ def test_a_bug_is_found_and_its_trace_can_be_had_again(monkeypatch: pytest.Monke
 def test_every_single_fault_is_survived(scenario: str) -> None:
     tested = [exhaustive.live_single((scenario, faults)) for faults in exhaustive.singles(scenario)]
     assert [found for result in tested for found in result.violations] == []
-    assert sum(result.tested for result in tested) == len(tested) > 100
+    assert sum(result.tested for result in tested) == sum(result.enumerable for result in tested) > 100
 
 
 def test_the_scenarios_are_what_they_are_called() -> None:

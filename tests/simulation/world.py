@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from types import FrameType
 
 from greenlet import getcurrent, greenlet
 
@@ -20,6 +23,8 @@ from tests.simulation.faults import Fault, Plan, Site
 EPOCH = datetime(2030, 1, 1, tzinfo=UTC)
 _LATENCY = 0.03
 _RACE = 1.0
+# Seconds of real time. A world takes a hundredth of one; and what goes on after the alarm hears another.
+_LONGEST_LIFE, _NEXT_ALARM = 30.0, 1.0
 
 
 class Killed(BaseException):
@@ -30,17 +35,41 @@ class Violation(BaseException):
     """Something that must always hold does not. No `except Exception` may swallow it."""
 
 
+@contextmanager
+def alarm(seconds: float = _LONGEST_LIFE) -> Iterator[None]:
+    """Let a world not live for longer, in real time: one that loops may cross no boundary where it could end.
+
+    For the main thread alone.
+
+    Raises:
+        Violation: it lives still. It is raised wherever the world is.
+    """
+
+    def ring(_number: int, _frame: FrameType | None) -> None:
+        raise Violation(f"it hangs: {seconds:.0f} s are over")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds, _NEXT_ALARM)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 class Process:
     """One running piece of the code under test.
 
-    `skew` is how far its clock is off, in seconds; at `deadline` its platform kills it.
+    `skew` is how far its clock is off, in seconds; it begins at `began`, and at `deadline` its platform
+    kills it.
     """
 
-    __slots__ = ("dead", "deadline", "greenlet", "name", "skew")
+    __slots__ = ("began", "dead", "deadline", "greenlet", "name", "skew")
 
-    def __init__(self, name: str, skew: float, deadline: float) -> None:
+    def __init__(self, name: str, skew: float, began: float, deadline: float) -> None:
         self.name = name
         self.skew = skew
+        self.began = began
         self.deadline = deadline
         self.dead = False
         self.greenlet: greenlet | None = None
@@ -62,7 +91,7 @@ class World:
         self.time = 0.0
         self.steps = 0
         self.process: Process | None = None
-        self.race: Callable[[Fault], None] = lambda _: None
+        self.race: Callable[[Fault], bool] = lambda _: False  # whether there was anything to race
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._sequence = 0
         self._closed = False
@@ -106,7 +135,7 @@ class World:
 
         `ended` is told how: None, the exception that left it, or Killed.
         """
-        process = Process(name, skew, self.time + delay + seconds)
+        process = Process(name, skew, self.time + delay, self.time + delay + seconds)
 
         def body() -> None:
             outcome: BaseException | None = None
@@ -175,8 +204,10 @@ class World:
         if fault is Fault.CRASH_BEFORE:
             self.kill()
         if fault in {Fault.CANCEL_RACES, Fault.TENANT_DELETED}:
-            self.race(fault)
-            self.sleep(_RACE)
+            if self.race(fault):
+                self.sleep(_RACE)
+            else:
+                self.plan.void(site, fault)
             return None
         return fault
 

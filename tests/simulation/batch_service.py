@@ -1,0 +1,243 @@
+"""The API of the simulated Batch: what `batch_client.BatchClient` calls, its errors, and faults on the way.
+
+Answers are the real messages, errors those of the real client.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Generic, NoReturn, TypeVar
+
+from google.api_core import exceptions
+from google.cloud import batch_v1
+
+from shared.batch import DEPLOYMENT, BatchState
+from tests.simulation.batch import BatchJob, SimulatedBatch
+from tests.simulation.batch_messages import write_task
+from tests.simulation.faults import Fault, Site
+
+_PAGE = 2  # small, so that there are several
+_LAG = 90.0
+_SHARE_DEDUPLICATED = 0.5
+
+_JOB_ID = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
+_REQUEST_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_FILTER = re.compile(rf'labels\.{DEPLOYMENT}="([^"]*)"(?: AND status\.state="([A-Z_]+)")?')
+
+_PLATFORM_FAULTS = (
+    exceptions.PermissionDenied,
+    exceptions.Unauthenticated,
+    exceptions.NotFound,
+    exceptions.FailedPrecondition,
+    exceptions.MethodNotImplemented,
+)
+_NO_ANSWER = (
+    exceptions.ServiceUnavailable,
+    exceptions.ResourceExhausted,
+    exceptions.InternalServerError,
+    exceptions.Unknown,
+    exceptions.Cancelled,
+)
+
+_Response = TypeVar("_Response")
+_JobsResponse: Any = batch_v1.ListJobsResponse.pb()
+_TasksResponse: Any = batch_v1.ListTasksResponse.pb()
+
+
+@dataclass(frozen=True, slots=True)
+class Pager(Generic[_Response]):
+    """The answer to a listing. Only the page that was asked for: who wants more asks again."""
+
+    page: _Response
+
+    @property
+    def pages(self) -> Iterator[_Response]:
+        """As the pagers of the real client."""
+        yield self.page
+
+
+class BatchService:
+    """The methods of `batch_v1.BatchServiceClient` that the platform uses.
+
+    Args:
+        batch: what is asked.
+    """
+
+    def __init__(self, batch: SimulatedBatch) -> None:
+        self._batch = batch
+        self._world = batch.world
+
+    def create_job(self, request: batch_v1.CreateJobRequest, *, timeout: float) -> batch_v1.Job:
+        """CreateJob."""
+        world, batch = self._world, self._batch
+        pb = batch_v1.CreateJobRequest.pb(request)
+        name = f"{pb.parent}/jobs/{pb.job_id}"
+        fault = world.cross(Site.CREATE)
+        batch.creating(name)
+        match fault:
+            case Fault.PLATFORM_FAULT:
+                batch.platform_faults[name] = world.time
+                raise world.rng.choice(_PLATFORM_FAULTS)("simulated")
+            case Fault.UNAVAILABLE_LATER | Fault.TIMEOUT_LATER:
+                batch.create_later(name, request, valid=_valid(pb))
+        self._fail(fault, timeout)
+        made = self._create(name, request)
+        if fault is Fault.CRASH_AFTER:
+            world.kill()
+        self._fail_after(fault, timeout)
+        return made.message.now(world.time)
+
+    def get_job(self, *, name: str, retry: None, timeout: float) -> batch_v1.Job:
+        """GetJob."""
+        assert retry is None
+        fault = self._world.cross(Site.GET)
+        self._batch.looking(name)
+        self._keep_waiting(fault, timeout)
+        return self._shown(self._find(name), fault)
+
+    def list_tasks(
+        self, request: batch_v1.ListTasksRequest, *, retry: None, timeout: float
+    ) -> Pager[batch_v1.ListTasksResponse]:
+        """ListTasks."""
+        assert retry is None
+        self._keep_waiting(self._world.cross(Site.TASKS), timeout)
+        name, _, group = request.parent.partition("/taskGroups/")
+        job = self._find(name)
+        if group != "group0" or job.tasks == "not found":
+            raise _not_found(request.parent)
+        response = _TasksResponse()
+        if job.tasks != "none":
+            write_task(
+                response.tasks.add(),
+                name=f"{request.parent}/tasks/0",
+                state=job.state,
+                started=job.started,
+                ended=job.ended,
+                exit_code=job.exit_code,
+            )
+        return Pager(batch_v1.ListTasksResponse.wrap(response))
+
+    def list_jobs(
+        self, request: batch_v1.ListJobsRequest, *, retry: None, timeout: float
+    ) -> Pager[batch_v1.ListJobsResponse]:
+        """ListJobs, the youngest first. A page may show fewer jobs than were asked for."""
+        assert retry is None
+        fault = self._world.cross(Site.LIST)
+        self._keep_waiting(fault, timeout)
+        pb = batch_v1.ListJobsRequest.pb(request)
+        assert pb.order_by == "create_time desc"
+        deployment, state = _filter(pb.filter)
+        region = pb.parent.removesuffix("-") if pb.parent.endswith("/locations/-") else f"{pb.parent}/"
+        found = [
+            job
+            for job in self._listed(behind=fault is Fault.BEHIND)
+            if job.name.startswith(region)
+            and job.labels[DEPLOYMENT] == deployment
+            and (state is None or job.shown is state)
+        ]
+        first = int(pb.page_token or 0)
+        last = first + min(_PAGE, pb.page_size)
+        response = _JobsResponse(next_page_token=str(last) if found[last:] else "")
+        for job in found[first:last]:
+            response.jobs.append(batch_v1.Job.pb(self._shown(job, fault)))
+        return Pager(batch_v1.ListJobsResponse.wrap(response))
+
+    def cancel_job(self, request: batch_v1.CancelJobRequest, *, timeout: float) -> None:
+        """CancelJob. Its operation is awaited by nobody."""
+        world, batch = self._world, self._batch
+        fault = world.cross(Site.CANCEL)
+        if fault in {Fault.UNAVAILABLE_LATER, Fault.TIMEOUT_LATER}:
+            batch.cancel_later(request.name)
+        self._fail(fault, timeout)
+        job = self._find(request.name)
+        if job.shown is not BatchState.CANCELLED and (job.deleting or job.stopping or not job.live):
+            raise exceptions.FailedPrecondition(f"{request.name} is {job.shown}: it cannot be cancelled.")
+        batch.cancel(request.name)
+        if fault is Fault.CRASH_AFTER:
+            world.kill()
+        self._fail_after(fault, timeout)
+
+    def _create(self, name: str, request: batch_v1.CreateJobRequest) -> BatchJob:
+        pb = batch_v1.CreateJobRequest.pb(request)
+        if not _valid(pb):
+            if name in self._batch.jobs:
+                raise exceptions.AlreadyExists(f"Resource '{name}' already exists.")
+            raise exceptions.InvalidArgument("the machine type does not exist")
+        job = self._batch.jobs.get(name)
+        if job is None:
+            return self._batch.create(name, request)
+        # The request's id says that it is the same request. How long Batch remembers it is not for sure.
+        if self._world.rng.random() < _SHARE_DEDUPLICATED:
+            return job
+        raise exceptions.AlreadyExists(f"Resource '{name}' already exists.")
+
+    def _listed(self, *, behind: bool) -> list[BatchJob]:
+        """What a listing shows, the youngest first; behind the truth, what is deleted and not what is new."""
+        if not behind:
+            return list(reversed(self._batch.jobs.values()))
+        known = self._world.time - _LAG
+        jobs = [job for job in self._batch.jobs.values() if job.created < known]
+        jobs += [job for gone in self._batch.gone.values() for job in gone]
+        return sorted(jobs, key=lambda job: -job.created)
+
+    def _find(self, name: str) -> BatchJob:
+        job = self._batch.jobs.get(name)
+        if job is None:
+            raise _not_found(name)
+        return job
+
+    def _shown(self, job: BatchJob, fault: Fault | None) -> batch_v1.Job:
+        time = self._world.time
+        return job.message.before(time) if fault is Fault.BEHIND else job.message.now(time)
+
+    def _keep_waiting(self, fault: Fault | None, timeout: float) -> None:
+        """Act out a read that nobody answers: it fails at once, or when its caller has waited in vain."""
+        if fault is not Fault.UNAVAILABLE:
+            return
+        if self._world.rng.random() < 0.5:
+            self._time_out(timeout)
+        raise self._world.rng.choice(_NO_ANSWER)("simulated")
+
+    def _fail(self, fault: Fault | None, timeout: float) -> None:
+        """Act out a fault of a call that does not do what it was called for, or does it later."""
+        match fault:
+            case Fault.UNAVAILABLE | Fault.UNAVAILABLE_LATER:
+                raise exceptions.ServiceUnavailable("simulated")
+            case Fault.THROTTLED:
+                raise exceptions.ResourceExhausted("simulated")
+            case Fault.TIMEOUT | Fault.TIMEOUT_LATER:
+                self._time_out(timeout)
+
+    def _fail_after(self, fault: Fault | None, timeout: float) -> None:
+        """Act out a fault of a call that has done what it was called for."""
+        match fault:
+            case Fault.UNAVAILABLE_DONE:
+                raise exceptions.ServiceUnavailable("simulated, but done")
+            case Fault.TIMEOUT_DONE:
+                self._time_out(timeout)
+
+    def _time_out(self, timeout: float) -> NoReturn:
+        self._world.sleep(timeout)
+        raise exceptions.DeadlineExceeded("simulated")
+
+
+def _valid(pb: Any) -> bool:
+    """Whether Batch takes the request; jobs whose script says so are refused."""
+    assert _JOB_ID.fullmatch(pb.job_id)
+    assert _REQUEST_ID.fullmatch(pb.request_id)
+    return bool(pb.job.task_groups[0].task_spec.runnables[0].container.commands[0] != "invalid")
+
+
+@lru_cache
+def _filter(text: str) -> tuple[str, BatchState | None]:
+    read = _FILTER.fullmatch(text)
+    if read is None:
+        raise exceptions.InvalidArgument(f"{text} is no filter")
+    return read[1], BatchState(read[2]) if read[2] else None
+
+
+def _not_found(name: str) -> exceptions.NotFound:
+    return exceptions.NotFound(f"Resource '{name}' was not found.")
