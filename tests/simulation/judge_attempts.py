@@ -86,10 +86,11 @@ def _allowed(to: str, job: BatchJob | None, refusals: Sequence[str]) -> list[Cau
 
 def wrong_times(row: Row, jobs: Sequence[BatchJob]) -> str | None:
     """Which of the times in an attempt's row is not Batch's own; None if none is."""
-    job = next((job for job in jobs if job.uid == row["BatchUid"]), None)
-    began, ended = (job.started, job.ended) if job else (None, None)
+    # What was cancelled outside before it was SCHEDULED here ended, and has no uid in its row.
+    mine = [job for job in jobs if row["BatchUid"] in (job.uid, None)]
+    began, ended = [job.started for job in mine], [job.ended for job in mine]
     for said, true, what in ((row["StartedAt"], began, "began"), (row["FinishedAt"], ended, "ended")):
-        if said is not None and (true is None or abs(said - _time(true)) > _ROUNDING):
+        if said is not None and not any(at is not None and abs(said - _time(at)) <= _ROUNDING for at in true):
             return f"it says that it {what} at {said}, which is not when it did"
     return None
 
