@@ -13,10 +13,15 @@ import pytest
 from google.cloud import spanner
 from google.cloud.spanner_v1.database import Database
 from google.cloud.spanner_v1.instance import Instance
+from hypothesis import settings
 
 from jennah.local import emulators
 from jennah.local.processes import LocalCloudError, Processes
 from jennah.operations.sql import schema_directory, split
+
+# No test fails because a machine is busy.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")
