@@ -254,7 +254,10 @@ class RowJudge(Books):
     def _may_run(self, key: JobKey, attempt: int) -> bool:
         name = self.name(key, attempt)
         job = self.batch.jobs.get(name)
-        return (job is not None and job.live) or (job is None and self.batch.coming.get(name, 0) > 0)
+        if job is not None:
+            return job.live
+        # A create that still comes makes none where there was one: Batch knows the request's id.
+        return name not in self.batch.gone and self.batch.coming.get(name, 0) > 0
 
 
 def _named(change: Change) -> Row:

@@ -59,7 +59,7 @@ class Platform:
             create_deadline=SETTINGS.timing.create_deadline,
         )
         self.judge = Judge(world, self.batch)
-        self.batch.observer = self.judge.created
+        self.batch.observer = self._created
         self.batch.creating = self.judge.creating
         self.batch.looking = self.judge.looked
         self.batch.unstopped = self.judge.unstopped
@@ -227,6 +227,10 @@ class Platform:
     def _committed(self, changes: Sequence[Change]) -> None:
         self.judge.committed(changes)
         self.plan_tick()
+
+    def _created(self, job: BatchJob) -> None:
+        self.judge.created(job)
+        self.plan_tick()  # nobody may want it
 
     def plan_tick(self) -> None:
         """Let the next tick be the first that finds something to do."""
