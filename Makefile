@@ -5,11 +5,13 @@ VENV := .venv
 READY := $(VENV)/.ready
 WORKERS ?= 4
 
-# Sizes of the slow proofs: which seeds `make simulate` lives through, how many jobs `make chaos` submits.
+# Sizes of the slow proofs: which seeds `make simulate` lives through, how many jobs `make chaos` submits, how many
+# requests `make contract` makes.
 SEEDS ?= 1..20000
 JOBS ?= 200
+REQUESTS ?= 20000
 
-.PHONY: demo up test verify simulate exhaustive mutants chaos lint format clean
+.PHONY: demo up test verify simulate exhaustive mutants chaos contract lint format clean
 
 # The recipes of demo and up are single plain commands: make runs them without a shell between, so that a SIGTERM to
 # make alone reaches them.
@@ -27,6 +29,9 @@ verify: $(READY)
 	$(VENV)/bin/python -m tests.simulation --fresh 20000
 	$(VENV)/bin/python -m tests.simulation.exhaustive
 	$(VENV)/bin/pytest tests/verify
+	$(VENV)/bin/python -m tests.contract --requests 2000
+	SPECIFICATIONS=10000 SPECIFICATIONS_RECEIVED=1000 $(VENV)/bin/pytest --timeout 1800 \
+	    tests/unit/test_batch_spec.py tests/integration/test_specifications.py
 
 simulate: $(READY)
 	@$(VENV)/bin/python -m tests.simulation $(SEEDS)
@@ -39,6 +44,9 @@ mutants: $(READY)
 
 chaos: $(READY)
 	@$(VENV)/bin/python -m tests.chaos --jobs $(JOBS)
+
+contract: $(READY)
+	@$(VENV)/bin/python -m tests.contract --requests $(REQUESTS)
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

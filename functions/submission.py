@@ -1,7 +1,9 @@
 """HTTP: the Jobs API."""
 
+import flask
 import functions_framework
 from flask import Request, Response
+from werkzeug.exceptions import NotFound
 
 from shared import wiring
 
@@ -12,3 +14,9 @@ wiring.start(wiring.verifier)
 def submit(request: Request) -> Response:
     """Answer one request of a tenant."""
     return wiring.api()(request)
+
+
+@functions_framework.errorhandler(NotFound)
+def submit_unrouted(_error: NotFound) -> Response:
+    """Answer what the framework routes nowhere, such as a path with a line break."""
+    return wiring.api()(flask.request)

@@ -6,8 +6,8 @@
             print(job.status)
 
 Every request is idempotent (a submission always carries a key), so each may be repeated when the network or
-the server fails for a moment. Fields that the client does not know are kept in `as_json` and otherwise
-ignored: a newer server is no error.
+the server fails for a moment. A newer server is no error: what it shows beyond what is known here stands in
+`as_json`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,24 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, Unpack
 from urllib.parse import quote
 
-from jennah.connection import ApiError, ClientError, Connection, ConnectionFailed, Json
+from jennah import answers
+from jennah.answers import (
+    FINAL_STATUSES,
+    Attempt,
+    Job,
+    LogEntry,
+    StatusDetail,
+    Tenant,
+    Transition,
+)
+from jennah.connection import ApiError, ClientError, Connection, ConnectionFailed, Json, Token
+from jennah.event_stream import events
+from jennah.job_fields import JobFields
 
 __all__ = [
     "FINAL_STATUSES",
@@ -31,82 +42,19 @@ __all__ = [
     "ClientError",
     "ConnectionFailed",
     "Job",
+    "JobFields",
+    "LogEntry",
+    "StatusDetail",
+    "Tenant",
     "Transition",
 ]
 
-FINAL_STATUSES = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
-
 _FIRST_POLL, _LONGEST_POLL = 0.2, 3.0
+_JOBS = "/v1/jobs"
+_TENANT = "/v1/tenant"
+_LOG_PAGE = 1000
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
-    """One run of a job, as Batch knew it. Attempts count from 1."""
-
-    attempt: int
-    gcp_batch_job_name: str | None = None
-    batch_uid: str | None = None
-    exit_code: int | None = None
-    reason: str | None = None
-    message: str | None = None
-    created_at: datetime | None = None
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-    as_json: Json = field(repr=False, compare=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Transition:
-    """One line of a job's audit trail. `from_status` is None in the first."""
-
-    transition_id: str
-    from_status: str | None = None
-    to_status: str
-    transitioned_at: datetime | None = None
-    reason: str | None = None
-    actor: str | None = None
-    attempt: int | None = None
-    as_json: Json = field(repr=False, compare=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """A job as the server showed it; times are aware. Only `get_job` and `watch_job` fill `attempts`.
-
-    A row from before this release, adopted, may lack what is None by default, its `created_at` too.
-    `retry` has the shape that `Client.submit_job` takes.
-    """
-
-    job_id: str
-    tenant_id: str
-    status: str
-    image_uri: str | None = None
-    created_at: datetime | None = None
-    name: str | None = None
-    status_detail: str | None = None
-    commands: Sequence[str] = ()
-    env: Mapping[str, str] = field(default_factory=dict)
-    timeout_seconds: int | None = None
-    max_retries: int = 0
-    retry: Mapping[str, Any] = field(default_factory=dict)
-    provisioning: str | None = None
-    retry_count: int = 0
-    infra_retry_count: int = 0
-    attempt: int = 1
-    version: int = 0
-    updated_at: datetime | None = None
-    scheduled_at: datetime | None = None
-    started_at: datetime | None = None
-    completed_at: datetime | None = None
-    error_message: str | None = None
-    gcp_batch_job_name: str | None = None
-    attempts: Sequence[Attempt] = ()
-    as_json: Json = field(repr=False, compare=False)
-
-    @property
-    def is_final(self) -> bool:
-        """Whether the status can't change any more: a failure that is retried shows as PENDING."""
-        return self.status in FINAL_STATUSES
+T = TypeVar("T")
 
 
 class Client:
@@ -116,7 +64,8 @@ class Client:
 
     Args:
         url: the server, e.g. `https://jobs.example.com`.
-        token: an OpenID Connect ID token for the server's audience.
+        token: an OpenID Connect ID token for the server's audience; or what gives one, which is asked at the
+            first request, and again when the server refuses the token that it gave before.
         retry_seconds: for how long a request may be repeated after connection failures and the answers
             429, 502, 503 and 504; at most 3 s for a server that never answered.
 
@@ -124,7 +73,7 @@ class Client:
         ValueError: `url` is no http or https URL, or `token` can't stand in a header.
     """
 
-    def __init__(self, url: str, token: str, *, retry_seconds: float = 30.0) -> None:
+    def __init__(self, url: str, token: Token, *, retry_seconds: float = 30.0) -> None:
         self._connection = Connection(url, token, retry_seconds=retry_seconds)
 
     def __enter__(self) -> Self:
@@ -144,76 +93,182 @@ class Client:
         image_uri: str,
         commands: Sequence[str] = (),
         *,
-        name: str | None = None,
-        env: Mapping[str, str] | None = None,
-        max_retries: int | None = None,
-        retry: Mapping[str, Any] | None = None,
-        provisioning: str | None = None,
-        timeout_seconds: int | None = None,
         idempotency_key: str | None = None,
+        **asked: Unpack[JobFields],
     ) -> Job:
         """Submit a job, or get the one that was submitted under the same key with the same content.
-
-        What is None is left to the server's defaults, the key excepted: without one a new one is made.
 
         Args:
             image_uri: the container image.
             commands: its argv; empty runs the image's own.
-            name: a name to know the job by.
-            env: its environment variables.
-            max_retries: how often a failure is tried again.
-            retry: the rest of the retry policy: `backoff`, `rules` and `max_infrastructure_retries`, each of
-                which may be left out, e.g. `{"rules": [{"exit_codes": [2], "action": "fail"}]}`.
-            provisioning: `standard`, `spot` or `spot_then_standard`.
-            timeout_seconds: how long one attempt may run.
-            idempotency_key: what makes a repeated submission the same job.
+            idempotency_key: what makes a repeated submission the same job; None makes a new one.
+            asked: whatever else `JobFields` names.
         """
-        given = {
-            "commands": list(commands) or None,
-            "name": name,
-            "env": dict(env) if env else None,
-            "max_retries": max_retries,
-            "retry": dict(retry) if retry else None,
-            "provisioning": provisioning,
-            "timeout_seconds": timeout_seconds,
-        }
-        body = {"image_uri": image_uri} | {key: value for key, value in given.items() if value is not None}
-        headers = {"Idempotency-Key": str(uuid.uuid4()) if idempotency_key is None else idempotency_key}
-        return self._connection.ask(_job, "POST", "/v1/jobs", json=body, headers=headers)
+        given = {"image_uri": image_uri, "commands": list(commands) or None} | asked
+        return self.submit_request(given, idempotency_key=idempotency_key)
 
-    def get_job(self, job_id: str) -> Job:
-        """Get one job with its attempts."""
-        return self._connection.ask(_job, "GET", _path(job_id))
+    def submit_request(self, request: Mapping[str, Any], *, idempotency_key: str | None = None) -> Job:
+        """The same with the request as the API takes it, such as a file may hold it."""
+        return self._connection.ask(
+            answers.job, "POST", _JOBS, json=_given(request), headers=_key(idempotency_key)
+        )
+
+    def submit_jobs(
+        self, requests: Sequence[Mapping[str, Any]], *, idempotency_key: str | None = None
+    ) -> list[Job]:
+        """Submit up to 100 jobs, all or none; the jobs stand in the order of the requests.
+
+        Args:
+            requests: each as `submit_request` takes it.
+            idempotency_key: names them all.
+        """
+        body = {"requests": [_given(request) for request in requests]}
+        return self._connection.ask(
+            lambda data: [answers.job(entry) for entry in data["jobs"]],
+            *("POST", f"{_JOBS}:batchCreate"),
+            json=body,
+            headers=_key(idempotency_key),
+        )
+
+    def retry_job(self, job_id: str, *, idempotency_key: str | None = None) -> Job:
+        """Submit a job that FAILED or was CANCELLED again, as a new one that names it in `origin_job_id`.
+
+        Any other is an `ApiError` of 409.
+        """
+        path = f"{_path(job_id)}:retry"
+        return self._connection.ask(answers.job, "POST", path, headers=_key(idempotency_key))
+
+    def get_job(self, job_id: str, *, tenant_id: str | None = None) -> Job:
+        """Get one job with its attempts; operators may name whose it is."""
+        return self._connection.ask(
+            answers.job, "GET", _path(job_id), params=_given({"tenant_id": tenant_id})
+        )
 
     def cancel_job(self, job_id: str) -> Job:
         """Cancel a job; a cancelled one stays as it is, a COMPLETED or FAILED one is an `ApiError` of 409."""
-        return self._connection.ask(_job, "POST", f"{_path(job_id)}:cancel")
+        return self._connection.ask(answers.job, "POST", f"{_path(job_id)}:cancel")
 
-    def list_jobs(self, *, status: str | None = None, page_size: int | None = None) -> Iterator[Job]:
-        """Go through the tenant's jobs, newest first; pages are fetched as they are needed."""
-        query = {"status": status, "page_size": page_size}
-        return self._pages("/v1/jobs", query, lambda page: [_job(job) for job in page["jobs"]])
+    def delete_job(self, job_id: str) -> None:
+        """Delete a job that has ended, with its audit trail; any other is an `ApiError` of 409."""
+        try:
+            self._connection.ask(lambda _: None, "DELETE", _path(job_id))
+        except ApiError as error:
+            if error.status != 404 or not error.repeated:
+                raise  # else the try whose answer was lost has deleted it
 
-    def list_transitions(self, job_id: str) -> Iterator[Transition]:
-        """Go through a job's audit trail, oldest first."""
+    def list_jobs(
+        self,
+        *,
+        status: str | None = None,
+        created_after: datetime | None = None,
+        page_size: int | None = None,
+        tenant_id: str | None = None,
+    ) -> Iterator[Job]:
+        """Go through the tenant's jobs, newest first; pages are fetched as they are needed.
+
+        Args:
+            status: only those in this status.
+            created_after: only those that are younger; an aware time.
+            page_size: how many to fetch at once.
+            tenant_id: for operators: whose; `-` is everybody's.
+        """
+        since = created_after.isoformat() if created_after else None
+        query = {"status": status, "created_after": since, "page_size": page_size, "tenant_id": tenant_id}
+        return self._pages(_JOBS, query, lambda page: [answers.job(entry) for entry in page["jobs"]])
+
+    def list_transitions(self, job_id: str, *, tenant_id: str | None = None) -> Iterator[Transition]:
+        """Go through a job's audit trail, oldest first; operators may name whose it is."""
         path = f"{_path(job_id)}/transitions"
-        return self._pages(path, {}, lambda page: [_parse(Transition, line) for line in page["transitions"]])
+        return self._pages(path, {"tenant_id": tenant_id}, answers.transitions)
+
+    def follow_transitions(self, job_id: str) -> Iterator[Transition]:
+        """Go through a job's audit trail as it grows, to the job's end."""
+        for event in events(self._connection, f"{_path(job_id)}/events"):
+            if event.kind == "transition":
+                yield answers.read(Transition, event.data)
+
+    def read_logs(self, job_id: str, *, attempt: int | None = None, task: int = 0) -> Iterator[LogEntry]:
+        """Go through what a task has written so far, oldest first.
+
+        Args:
+            job_id: the job.
+            attempt: which attempt; None is the current one.
+            task: the index of the task.
+        """
+        path, token = f"{_path(job_id)}/logs", None
+        while True:
+            query = {"attempt": attempt, "task": task, "page_size": _LOG_PAGE, "page_token": token}
+            entries, token = self._connection.ask(answers.log_page, "GET", path, params=_given(query))
+            yield from entries
+            if not entries or token is None:  # while the attempt runs, there is always a token
+                return
+
+    def follow_logs(self, job_id: str, *, attempt: int | None = None, task: int = 0) -> Iterator[LogEntry]:
+        """Go through what a task writes as it writes it, to the end of the attempt.
+
+        Args:
+            job_id: the job.
+            attempt: which attempt; None is the current one and those that follow it, to the job's end.
+            task: the index of the task.
+        """
+        number, gone = attempt or self.get_job(job_id).attempt, False
+        while True:
+            query = {"attempt": number, "task": task, "follow": "true"}
+            for event in events(self._connection, f"{_path(job_id)}/logs", query):
+                if event.kind == "log":
+                    yield answers.read(LogEntry, event.data)
+                gone = event.kind == "end" and event.data.get("status") is None
+            if attempt or gone or number >= self.get_job(job_id).attempt:
+                return
+            number += 1
 
     def watch_job(self, job_id: str) -> Iterator[Job]:
         """Give the job as it is, again whenever it changed, and last in its final status.
 
         It asks again after 0.2 s, growing to 3 s while nothing changes.
         """
-        previous, pause = None, _FIRST_POLL
+        return self.watch_jobs([job_id])
+
+    def watch_jobs(self, job_ids: Sequence[str]) -> Iterator[Job]:
+        """The same for several jobs, until all are final."""
+        known: dict[str, Job] = {}
+        live, pause = list(dict.fromkeys(job_ids)), _FIRST_POLL
         while True:
-            job = self.get_job(job_id)
-            if job != previous:
-                previous, pause = job, _FIRST_POLL
-                yield job
-            if job.is_final:
+            for job_id in live:
+                job = self.get_job(job_id)
+                if job != known.get(job_id):
+                    known[job_id], pause = job, _FIRST_POLL
+                    yield job
+            live = [job_id for job_id in live if not known[job_id].is_final]
+            if not live:
                 return
             time.sleep(pause)
             pause = min(pause * 1.3, _LONGEST_POLL)
+
+    def get_tenant(self) -> Tenant:
+        """Who you are there. The first submission makes the tenant; before it: an `ApiError` of 404."""
+        return self._connection.ask(answers.tenant, "GET", _TENANT)
+
+    def find_tenant(self) -> Tenant | None:
+        """The same; None before the first submission."""
+        try:
+            return self.get_tenant()
+        except ApiError as error:
+            if error.code != "NOT_FOUND":
+                raise
+            return None
+
+    def delete_tenant(self) -> Tenant:
+        """Delete the tenant with all its jobs: no new ones are taken, and those that live are cancelled."""
+        return self._connection.ask(answers.tenant, "DELETE", _TENANT)
+
+    def get_openapi(self) -> Json:
+        """The server's OpenAPI document."""
+        return self._connection.ask(dict, "GET", "/openapi.json")
+
+    def health(self) -> str:
+        """What the server says of itself: `ok`."""
+        return self._connection.ask(lambda data: str(data["status"]), "GET", "/health")
 
     def _pages(self, path: str, query: Json, items: Callable[[Json], list[T]]) -> Iterator[T]:
         def parse(page: Json) -> tuple[list[T], str | None]:
@@ -221,31 +276,22 @@ class Client:
 
         token = None
         while True:
-            asked = query | {"page_token": token}
-            params = {key: value for key, value in asked.items() if value is not None}
+            params = _given(query | {"page_token": token})
             found, token = self._connection.ask(parse, "GET", path, params=params)
             yield from found
             if not token:
                 return
 
 
-T = TypeVar("T", Job, Attempt, Transition)
+def _given(fields: Mapping[str, Any]) -> Json:
+    return {name: value for name, value in fields.items() if value is not None}
 
 
-def _parse(kind: type[T], data: Json, **replaced: object) -> T:
-    shown = {known.name: data.get(known.name) for known in fields(kind)}
-    values: Json = {name: value for name, value in shown.items() if value is not None}
-    for name, value in values.items():
-        if name.endswith("_at"):
-            values[name] = datetime.fromisoformat(value)
-    return kind(**values | replaced | {"as_json": data})
-
-
-def _job(data: Json) -> Job:
-    return _parse(Job, data, attempts=tuple(_parse(Attempt, entry) for entry in data.get("attempts") or ()))
+def _key(idempotency_key: str | None) -> dict[str, str]:
+    return {"Idempotency-Key": str(uuid.uuid4()) if idempotency_key is None else idempotency_key}
 
 
 def _path(job_id: str) -> str:
     if not job_id.strip(".") or "/" in job_id:
         raise ValueError(f"{job_id!r} is no job id: take one that a submission or the list of jobs gave")
-    return f"/v1/jobs/{quote(job_id, safe='')}"
+    return f"{_JOBS}/{quote(job_id, safe='')}"

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
+import httpx_sse
 
-_RETRIED_STATUSES = frozenset({429, 502, 503, 504})
+RETRIED_STATUSES = frozenset({429, 502, 503, 504})
+_UNKNOWN_OUTCOMES = frozenset({502, 503, 504})
 _RETRIED_FAILURES = (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError)
 _REQUEST_SECONDS = 15.0
+# A stream that has nothing to say sends a sign of life every 10 s or so.
+_SILENT_SECONDS = 30.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 _FIRST_CONTACT_SECONDS = 3.0
 
 Json = dict[str, Any]
+Token = str | Callable[[], str]
 Answer = TypeVar("Answer")
 
 
@@ -41,14 +46,27 @@ class ApiError(ClientError):
         code: its canonical name, as in `google.rpc.Code`; "UNKNOWN" when the answer was not Jennah's.
         message: one sentence for the caller.
         details: machine-readable particulars, e.g. `{"field": "commands", "reason": "too long"}`.
+        repeated: whether the request had been sent before, and nobody knows with what outcome.
+        retry_after: in how many seconds the same may succeed, where the server says so.
     """
 
-    def __init__(self, status: int, code: str, message: str, details: Sequence[Json] = ()) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        details: Sequence[Json] = (),
+        *,
+        repeated: bool = False,
+        retry_after: float = 0.0,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
         self.details = tuple(details)
+        self.repeated = repeated
+        self.retry_after = retry_after
 
 
 def is_loopback(url: str) -> bool:
@@ -74,12 +92,40 @@ def check_url(url: str) -> None:
         raise ValueError(f"{url!r} is no http or https URL, such as http://127.0.0.1:8080")
 
 
+class _Bearer(httpx.Auth):
+    """Sends the token, and where it can be fetched a fresh one once after a 401."""
+
+    def __init__(self, token: Token) -> None:
+        self._fetch = token if callable(token) else None
+        self._token = None if callable(token) else _checked(token)
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        is_fresh = self._token is None
+        request.headers["Authorization"] = f"Bearer {self._token or self._fetched()}"
+        response = yield request
+        if response.status_code == 401 and self._fetch is not None and not is_fresh:
+            request.headers["Authorization"] = f"Bearer {self._fetched()}"
+            yield request
+
+    def _fetched(self) -> str:
+        assert self._fetch is not None  # noqa: S101 - without a token there is where to fetch one
+        self._token = _checked(self._fetch())
+        return self._token
+
+
+def _checked(token: str) -> str:
+    if not (token and token.isascii() and token.isprintable()):
+        raise ValueError("the token is empty or holds characters that no token has")
+    return token
+
+
 class Connection:
     """Speaks JSON to one server. Threads may share it.
 
     Args:
         url: the server's root.
-        token: sent as bearer token.
+        token: sent as bearer token; or what fetches one, when it is needed and after the server refused the
+            one before.
         retry_seconds: for how long a request may be repeated after connection failures and the answers
             429, 502, 503 and 504. A server that never answered at all is given up after 3 s: its address
             is more likely wrong.
@@ -88,18 +134,14 @@ class Connection:
         ValueError: `url` is no http or https URL, or `token` can't stand in a header.
     """
 
-    def __init__(self, url: str, token: str, *, retry_seconds: float) -> None:
-        self._url = url.rstrip("/")
+    def __init__(self, url: str, token: Token, *, retry_seconds: float) -> None:
+        self.url = url.rstrip("/")
         self._retry_seconds = retry_seconds
         self._has_answered = False
-        check_url(self._url)
-        if not (token and token.isascii() and token.isprintable()):
-            raise ValueError("the token is empty or holds characters that no token has")
+        check_url(self.url)
         # A proxy that the environment names can't reach this machine's own ports.
         through_proxy = not is_loopback(url)
-        self._http = httpx.Client(
-            headers={"Authorization": f"Bearer {token}"}, timeout=_REQUEST_SECONDS, trust_env=through_proxy
-        )
+        self._http = httpx.Client(auth=_Bearer(token), timeout=_REQUEST_SECONDS, trust_env=through_proxy)
 
     def close(self) -> None:
         """Close the sockets."""
@@ -119,41 +161,114 @@ class Connection:
             ApiError: the server refused.
             ConnectionFailed: no answer within the time for retries.
         """
-        response = self._send(method, path, **request)
-        status = response.status_code
+        response, repeated = self._send(method, path, **request)
+        if not response.is_success:
+            raise self._refusal(response, repeated=repeated)
         try:
-            body = response.json()
-            if response.is_success:
-                return parse(body)
-            error = body["error"]
-            refusal = ApiError(status, error["status"], error["message"], error.get("details") or ())
+            return parse({} if response.status_code == 204 else response.json())
         except (KeyError, TypeError, ValueError, AttributeError):
-            refusal = ApiError(status, "UNKNOWN", f"{self._url} gave no answer of Jennah's (HTTP {status})")
-        raise refusal
+            raise self._foreign(response) from None
 
-    def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
-        began = time.monotonic()
-        pause = _FIRST_PAUSE
+    def listen(
+        self, path: str, params: Mapping[str, Any] | None = None, last_id: str = ""
+    ) -> Iterator[httpx_sse.ServerSentEvent]:
+        """Receive the server-sent events of one stream, until it ends.
+
+        Args:
+            path: below the server's root.
+            params: the query.
+            last_id: of the last event that is known already; empty begins at the beginning.
+
+        Raises:
+            ApiError: the server refused, or what it sends are no events.
+            ConnectionFailed: it can't be reached, or the stream broke.
+        """
+        headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last_id} if last_id else {})
+        silence = httpx.Timeout(_REQUEST_SECONDS, read=_SILENT_SECONDS)
+        try:
+            with self._http.stream(
+                "GET", self.url + path, params=params, headers=headers, timeout=silence
+            ) as response:
+                self._has_answered = True
+                if not response.is_success:
+                    response.read()
+                    raise self._refusal(response)
+                yield from httpx_sse.EventSource(response).iter_sse()
+        except httpx_sse.SSEError:
+            raise self._foreign(response) from None
+        except httpx.HTTPError as error:
+            raise ConnectionFailed(self.url, str(error) or type(error).__name__) from error
+
+    def patience(self) -> float:
+        """For how many seconds to try again."""
+        return self._retry_seconds if self._has_answered else min(self._retry_seconds, _FIRST_CONTACT_SECONDS)
+
+    def _foreign(self, response: httpx.Response) -> ApiError:
+        status = response.status_code
+        return ApiError(status, "UNKNOWN", f"{self.url} gave no answer of Jennah's (HTTP {status})")
+
+    def _refusal(self, response: httpx.Response, *, repeated: bool = False) -> ApiError:
+        try:
+            error = response.json()["error"]
+            return ApiError(
+                response.status_code,
+                error["status"],
+                error["message"],
+                error.get("details") or (),
+                repeated=repeated,
+                retry_after=_retry_after(response),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return self._foreign(response)
+
+    def _send(self, method: str, path: str, **request: Any) -> tuple[httpx.Response, bool]:
+        """The answer, and whether a try before it may have been done unseen."""
+        pauses = Pauses(self.patience)
+        unseen = False
         while True:
-            wait = random.uniform(pause / 2, pause)  # noqa: S311 - jitter needs no secrecy
+            wait = 0.0
             try:
-                response = self._http.request(method, self._url + path, **request)
+                response = self._http.request(method, self.url + path, **request)
             except _RETRIED_FAILURES as error:
-                if time.monotonic() + wait - began > self._patience():
-                    raise ConnectionFailed(self._url, str(error) or type(error).__name__) from error
+                if not pauses.allow(wait):
+                    raise ConnectionFailed(self.url, str(error) or type(error).__name__) from error
+                unseen = True
             except httpx.HTTPError as error:
-                raise ConnectionFailed(self._url, str(error) or type(error).__name__) from error
+                raise ConnectionFailed(self.url, str(error) or type(error).__name__) from error
             else:
                 self._has_answered = True
-                wait = max(wait, _retry_after(response))
-                late = time.monotonic() + wait - began > self._patience()
-                if late or response.status_code not in _RETRIED_STATUSES:
-                    return response
-            time.sleep(wait)
-            pause = min(pause * 2, _LONGEST_PAUSE)
+                wait = _retry_after(response)
+                if response.status_code not in RETRIED_STATUSES or not pauses.allow(wait):
+                    return response, unseen
+                unseen = unseen or response.status_code in _UNKNOWN_OUTCOMES
+            pauses.sleep(wait)
 
-    def _patience(self) -> float:
-        return self._retry_seconds if self._has_answered else min(self._retry_seconds, _FIRST_CONTACT_SECONDS)
+
+class Pauses:
+    """The pauses between tries: longer each time, with jitter, until the patience is spent."""
+
+    def __init__(self, patience: Callable[[], float]) -> None:
+        self._patience = patience
+        self.begin()
+
+    def begin(self) -> None:
+        """Count anew: something came."""
+        self._began = time.monotonic()
+        self._longest = _FIRST_PAUSE
+        self._next = self._jittered()
+
+    def allow(self, wait: float) -> bool:
+        """Whether there is time for a pause of `wait` seconds at least."""
+        return time.monotonic() + max(wait, self._next) - self._began <= self._patience()
+
+    def sleep(self, wait: float) -> None:
+        """Pause for `wait` seconds at least."""
+        time.sleep(max(wait, self._next))
+        self._longest = min(self._longest * 2, _LONGEST_PAUSE)
+        self._next = self._jittered()
+
+    def _jittered(self) -> float:
+        return random.uniform(self._longest / 2, self._longest)  # noqa: S311 - jitter needs no secrecy
 
 
 def _retry_after(response: httpx.Response) -> float:

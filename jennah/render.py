@@ -1,4 +1,4 @@
-"""How jobs look: tables that pipe well, and the live view that follows a job to its end.
+"""How jobs look: tables that pipe well.
 
 On a terminal there are colours and the width is respected; elsewhere lines are plain and never wrapped.
 """
@@ -11,12 +11,10 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 from rich.console import Console, ConsoleDimensions, Group, RenderableType
-from rich.constrain import Constrain
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from jennah.client import Attempt, Client, Job, Transition
+from jennah.client import Attempt, Job, LogEntry, Tenant
 
 _STYLES = {
     "PENDING": "yellow",
@@ -70,52 +68,32 @@ def elapsed(job: Job, now: datetime) -> str:
     """How long the job has taken, from its submission to its end or to `now`; "-" where nobody knows."""
     if job.created_at is None:
         return "-"
-    seconds = max(0.0, ((job.completed_at or now) - job.created_at).total_seconds())
+    return duration(((job.completed_at or now) - job.created_at).total_seconds())
+
+
+def duration(seconds: float) -> str:
+    """A time span for people."""
+    seconds = max(0.0, seconds)
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, seconds = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"
-
-
-def jobs_table(jobs: Iterable[Job]) -> Table:
-    """One line for each job."""
-    table = _table("JOB", "STATUS", "ATTEMPT", "CREATED", "ELAPSED", "NAME", "IMAGE")
-    now = datetime.now(UTC)
-    for job in jobs:
-        table.add_row(
-            printable(job.job_id),
-            status_text(job.status),
-            str(job.attempt),
-            timestamp(job.created_at),
-            elapsed(job, now),
-            _text(job.name),
-            _text(job.image_uri),
-        )
-    return table
-
-
-def transitions_table(transitions: Iterable[Transition]) -> Table:
-    """An audit trail, one line for each change."""
-    table = _table("TIME", "FROM", "TO", "ATTEMPT", "ACTOR", "REASON")
-    for transition in transitions:
-        table.add_row(*_transition_cells(transition))
-    return table
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {int(seconds):02} s"
 
 
 def attempts_table(attempts: Iterable[Attempt]) -> Table:
     """One line for each run."""
-    table = _table("ATTEMPT", "STARTED", "FINISHED", "EXIT", "REASON", "MESSAGE")
+    shown = table("ATTEMPT", "STARTED", "FINISHED", "EXIT", "REASON", "MESSAGE")
     for attempt in attempts:
-        table.add_row(
+        shown.add_row(
             str(attempt.attempt),
             timestamp(attempt.started_at),
             timestamp(attempt.finished_at),
             "-" if attempt.exit_code is None else str(attempt.exit_code),
-            _text(attempt.reason),
-            _text(attempt.message),
+            text(attempt.reason),
+            text(attempt.message),
         )
-    return table
+    return shown
 
 
 def job_details(job: Job) -> Group:
@@ -124,20 +102,28 @@ def job_details(job: Job) -> Group:
     facts.add_column(no_wrap=True)
     facts.add_column(overflow="fold")
     lines: Sequence[tuple[str, str | Text]] = (
-        ("job", _text(job.job_id)),
-        ("name", _text(job.name)),
+        ("job", text(job.job_id)),
+        ("name", text(job.name)),
         ("status", status_text(job.status)),
-        ("detail", _text(job.status_detail)),
-        ("error", _text(job.error_message)),
-        ("image", _text(job.image_uri)),
-        ("commands", _text(shlex.join(job.commands))),
+        ("detail", text(str(job.status_detail) if job.status_detail else None)),
+        ("error", text(job.error_message)),
+        ("image", text(job.image_uri)),
+        ("entrypoint", text(job.entrypoint)),
+        ("commands", text(shlex.join(job.commands))),
+        ("size", text(size(job))),
+        ("tasks", text(_tasks(job))),
+        ("priority", text(str(job.priority) if job.priority else None)),
+        ("labels", text(", ".join(f"{name}={value}" for name, value in job.labels.items()))),
+        ("secrets", text(", ".join(f"{name}={value}" for name, value in job.secret_env.items()))),
+        *_mount_lines(job),
+        ("retry of", text(job.origin_job_id)),
         ("retries", f"{job.retry_count} of {job.max_retries}"),
         *_policy_lines(job),
         ("created", timestamp(job.created_at)),
         ("scheduled", timestamp(job.scheduled_at)),
         ("started", timestamp(job.started_at)),
         ("completed", timestamp(job.completed_at)),
-        ("batch job", _text(job.gcp_batch_job_name)),
+        ("batch job", text(job.gcp_batch_job_name)),
     )
     for name, value in lines:
         if str(value) != "-":
@@ -147,77 +133,84 @@ def job_details(job: Job) -> Group:
     return Group(facts, Text(), attempts_table(job.attempts))
 
 
+def _tasks(job: Job) -> str | None:
+    if job.task_count == 1:
+        return None
+    return f"{job.task_count}, {job.parallelism} at a time" if job.parallelism else str(job.task_count)
+
+
+def _mount_lines(job: Job) -> Iterator[tuple[str, str]]:
+    for mount in job.mounts:
+        source = "/".join(part for part in (mount.get("bucket"), mount.get("path")) if part)
+        writable = "" if mount.get("read_only", True) else ", writable"
+        yield "mount", text(f"gs://{source} at {mount.get('mount_path')}{writable}")
+
+
 def _policy_lines(job: Job) -> Iterator[tuple[str, str]]:
     """How the job is retried and on what, where the server says so."""
     if "max_infrastructure_retries" in job.retry:
         budget = job.retry["max_infrastructure_retries"]
-        yield "infra retries", _text(f"{job.infra_retry_count} of {budget}")
+        yield "infra retries", text(f"{job.infra_retry_count} of {budget}")
     if backoff := job.retry.get("backoff"):
         first, factor, most = (
             backoff.get(name) for name in ("first_delay_seconds", "factor", "max_delay_seconds")
         )
-        yield "backoff", _text(f"up to {first} s, {factor} times as long each time, at most {most} s")
+        yield "backoff", text(f"up to {first} s, {factor} times as long each time, at most {most} s")
     for number, rule in enumerate(job.retry.get("rules") or (), start=1):
         kinds = {"exit code": rule.get("exit_codes"), "": rule.get("reasons")}
         causes = [f"{kind} {cause}".strip() for kind, names in kinds.items() for cause in names or ()]
-        yield f"rule {number}", _text(f"{rule.get('action')} on {', '.join(causes)}")
-    yield "machine", _text(job.provisioning)
+        yield f"rule {number}", text(f"{rule.get('action')} on {', '.join(causes)}")
+    yield "machine", text(job.provisioning)
 
 
-def follow(client: Client, job_id: str, console: Console) -> Job:
-    """Show every change of a job until its last; give it back as it ended."""
-    return (_follow_live if console.is_terminal else _follow_in_lines)(client, job_id, console)
+def tenant_details(tenant: Tenant) -> Table:
+    """Who one is: a line for each fact."""
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(no_wrap=True)
+    facts.add_column(overflow="fold")
+    for name, value in (
+        ("tenant", tenant.tenant_id),
+        ("email", tenant.email),
+        ("provider", tenant.provider),
+        ("subject", tenant.subject),
+        ("created", timestamp(tenant.created_at)),
+        *(("deleted", timestamp(at)) for at in [tenant.deleted_at] if at),
+        *(
+            (f"limit: {limit}", "none" if most is None else str(most))
+            for limit, most in tenant.limits.items()
+        ),
+    ):
+        facts.add_row(printable(name), text(value))
+    return facts
 
 
-def _follow_live(client: Client, job_id: str, console: Console) -> Job:
-    job = client.get_job(job_id)
-    trail: list[Transition] = []
-
-    def view() -> RenderableType:
-        headline = Text.assemble(printable(job.name or job.job_id), "  ", status_text(job.status))
-        headline.append(
-            f"  {elapsed(job, datetime.now(UTC))}  {printable(job.status_detail or '')}", style="dim"
-        )
-        # Room for the "^C" that a terminal echoes: on a line of its own it would shift the last drawing.
-        return Constrain(Group(headline, Text(), transitions_table(trail)), console.width - 2)
-
-    with Live(console=console, get_renderable=view, refresh_per_second=8):
-        for seen in client.watch_job(job_id):
-            job, trail = seen, list(client.list_transitions(job_id))
-    return job
+def log_line(entry: LogEntry, *, timestamps: bool, safe: bool) -> str:
+    """A line of a log; `safe` for a terminal, where a stranger's text may not move the cursor."""
+    text = "\t".join(map(printable, entry.message.split("\t"))) if safe else entry.message
+    return f"{timestamp(entry.timestamp, 'milliseconds')} {entry.stream} {text}" if timestamps else text
 
 
-def _follow_in_lines(client: Client, job_id: str, console: Console) -> Job:
-    job = client.get_job(job_id)
-    shown: set[str] = set()
-    for seen in client.watch_job(job_id):
-        job = seen
-        for transition in client.list_transitions(job_id):
-            if transition.transition_id not in shown:
-                shown.add(transition.transition_id)
-                show(console, Text("  ".join(map(str, _transition_cells(transition)))))
-    return job
+def size(job: Job) -> str | None:
+    """What one task of the job is given."""
+    given = job.resources
+    sized = f"{given.get('cpu_milli')} mCPU, {given.get('memory_mib')} MiB" if given else None
+    parts = [sized or job.machine_type or job.profile]
+    if job.gpus:
+        parts.append(f"{job.gpus.get('count')} x {job.gpus.get('type')}")
+    if job.boot_disk_gib:
+        parts.append(f"{job.boot_disk_gib} GiB disk")
+    return ", ".join(part for part in parts if part) or None
 
 
-def _transition_cells(transition: Transition) -> tuple[str | Text, ...]:
-    return (
-        timestamp(transition.transitioned_at, "milliseconds"),
-        "-" if transition.from_status is None else status_text(transition.from_status),
-        status_text(transition.to_status),
-        "-" if transition.attempt is None else str(transition.attempt),
-        _text(transition.actor),
-        _text(transition.reason),
-    )
-
-
-def _table(*columns: str) -> Table:
+def table(*columns: str) -> Table:
     """Ids and times stand whole, also on a narrow terminal; texts are folded."""
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    made = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     for column in columns:
-        whole = column not in {"NAME", "IMAGE", "REASON", "MESSAGE"}
-        table.add_column(column, no_wrap=whole, overflow="ignore" if whole else "fold")
-    return table
+        whole = column not in {"NAME", "IMAGE", "REASON", "MESSAGE", "DETAIL", "ERROR", "LABELS", "SIZE"}
+        made.add_column(column, no_wrap=whole, overflow="ignore" if whole else "fold")
+    return made
 
 
-def _text(value: str | None) -> str:
-    return printable(value) if value else "-"
+def text(value: str | None, none: str = "-") -> str:
+    """Text of a stranger, or what stands for none."""
+    return printable(value) if value else none

@@ -18,6 +18,9 @@ CREATE TABLE Tenants (
 -- operator may wait for its identity.
 CREATE UNIQUE NULL_FILTERED INDEX TenantsByIdentity ON Tenants (OAuthProvider, OAuthUserId);
 
+-- Only tenants that are being deleted have a DeletedAt.
+CREATE NULL_FILTERED INDEX TenantsByDeletion ON Tenants (TenantId, DeletedAt);
+
 CREATE TABLE Jobs (
   TenantId        STRING(36) NOT NULL,
   JobId           STRING(36) NOT NULL,

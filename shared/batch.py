@@ -1,4 +1,4 @@
-"""GCP Batch: what we ask of it, and what its answers mean."""
+"""GCP Batch: how we name what is ours there, and what its answers mean."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from functools import cache
 from typing import Any, cast
 
 from google.cloud import batch_v1
@@ -15,12 +14,8 @@ from google.cloud import batch_v1
 from shared.batch_ids import batch_id
 from shared.config import Settings
 from shared.events import BatchRef, Failure
-from shared.model import FailureReason, Job, JobKey
-from shared.retry import on_spot
-
-# Google's predefined shapes are not billed apart from the machine, so a job asks for what it needs.
-# Source: Batch's own defaults are 2000 milli-CPU and 2000 MiB; ours are the `medium` profile.
-_CPU_MILLI, _MEMORY_MIB = 2000, 4096
+from shared.model import Job, JobKey
+from shared.spec import FailureReason
 
 # Names of our labels on a Batch job.
 DEPLOYMENT, TENANT, JOB, ATTEMPT = "jennah-deployment", "jennah-tenant", "jennah-job", "jennah-attempt"
@@ -34,6 +29,8 @@ _RESERVED: Mapping[int, tuple[FailureReason, str]] = {
     50005: (FailureReason.TIMEOUT, "it ran longer than its timeout"),
     50006: (FailureReason.VM_LOST, "the VM was recreated during execution"),
 }
+
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 _NAMESPACE = uuid.UUID("6a656e6e-6168-4000-8000-000000000000")
 
@@ -98,6 +95,7 @@ class TaskRecord:
     exit_code: int | None
     started_at: datetime | None
     finished_at: datetime | None
+    index: int = 0
 
 
 def batch_name(job: Job) -> str:
@@ -121,57 +119,6 @@ def our_labels(key: JobKey, attempt: int, settings: Settings) -> dict[str, str]:
         JOB: key.job_id,
         ATTEMPT: str(attempt),
     }
-
-
-def batch_job(job: Job, settings: Settings) -> batch_v1.Job:
-    """The Batch job of the current attempt.
-
-    Batch's own retries stay off: each of our attempts has a record of its own, where internal retries
-    overwrite exit codes and logs. Service account and notification topic are the platform's.
-    """
-    labels = our_labels(job.key, job.attempt, settings)
-    environment = dict(job.spec.env) | {"JENNAH_JOB_ID": job.job_id, "JENNAH_ATTEMPT": str(job.attempt)}
-    task = batch_v1.TaskSpec(
-        runnables=[
-            batch_v1.Runnable(
-                container=batch_v1.Runnable.Container(image_uri=job.image_uri, commands=list(job.commands)),
-                environment=batch_v1.Environment(variables=environment),
-            )
-        ],
-        compute_resource=batch_v1.ComputeResource(cpu_milli=_CPU_MILLI, memory_mib=_MEMORY_MIB),
-        max_run_duration=timedelta(seconds=job.spec.timeout_seconds),
-        max_retry_count=0,
-    )
-    allocation = batch_v1.AllocationPolicy(labels=labels)
-    if settings.job_service_account:
-        allocation.service_account = batch_v1.ServiceAccount(email=settings.job_service_account)
-    if on_spot(job):
-        spot = batch_v1.AllocationPolicy.InstancePolicy(
-            provisioning_model=batch_v1.AllocationPolicy.ProvisioningModel.SPOT
-        )
-        allocation.instances = [batch_v1.AllocationPolicy.InstancePolicyOrTemplate(policy=spot)]
-    topic = f"projects/{settings.project}/topics/{settings.batch_events_topic}"
-    return batch_v1.Job(
-        task_groups=[batch_v1.TaskGroup(task_count=1, task_spec=task)],
-        allocation_policy=allocation,
-        labels=labels,
-        logs_policy=batch_v1.LogsPolicy(destination=batch_v1.LogsPolicy.Destination.CLOUD_LOGGING),
-        notifications=_notifications(topic),
-    )
-
-
-@cache
-def _notifications(topic: str) -> Sequence[batch_v1.JobNotification]:
-    states = batch_v1.JobStatus.State
-    return tuple(
-        batch_v1.JobNotification(
-            pubsub_topic=topic,
-            message=batch_v1.JobNotification.Message(
-                type_=batch_v1.JobNotification.Type.JOB_STATE_CHANGED, new_job_state=state
-            ),
-        )
-        for state in (states.RUNNING, states.SUCCEEDED, states.FAILED)
-    )
 
 
 # Batch's states by their numbers, in whose order they stand.
@@ -208,6 +155,7 @@ def task_record(task: batch_v1.Task) -> TaskRecord:
         exit_code=executions[-1].exit_code if executions else None,
         started_at=_time(starts[-1]) if starts else None,
         finished_at=_time(events[-1].event_time) if events else None,
+        index=int(number) if (number := task.name.rpartition("/")[2]).isdecimal() else 0,
     )
 
 
@@ -216,14 +164,29 @@ def _time(field: object) -> datetime | None:
     return cast("datetime | None", field)
 
 
-def classify(record: BatchRecord, tasks: Iterable[TaskRecord]) -> Failure:
+def first_failure(tasks: Iterable[TaskRecord]) -> TaskRecord | None:
+    """The task that failed first, of those with an exit code if there are any; None if none failed.
+
+    What fails later in an array may fail for the first one's sake.
+    """
+    failed = [task for task in tasks if task.failed]
+    known = [task for task in failed if task.exit_code] or failed
+    return min(known, key=lambda task: task.finished_at or _NEVER, default=None)
+
+
+def classify(record: BatchRecord, tasks: Sequence[TaskRecord]) -> Failure:
     """Why a FAILED Batch job failed, by its first failed task. A job can fail without any task."""
-    code = next((task.exit_code for task in tasks if task.failed and task.exit_code), None)
-    if code is None:
+    task = first_failure(tasks)
+    code = task.exit_code if task else None
+    if task is None or not code:
         return Failure(FailureReason.UNKNOWN, record.last_event[:500] or "Batch gave no reason")
+    reason, message = _meaning(code)
+    return Failure(reason, f"task {task.index}: {message}" if len(tasks) > 1 else message, code)
+
+
+def _meaning(code: int) -> tuple[FailureReason, str]:
     if code in _RESERVED:
-        reason, message = _RESERVED[code]
-        return Failure(reason, message, code)
+        return _RESERVED[code]
     if code >= 50_000:
-        return Failure(FailureReason.UNKNOWN, f"Batch reports exit code {code}", code)
-    return Failure(FailureReason.USER_EXIT, f"the container exited with code {code}", code)
+        return FailureReason.UNKNOWN, f"Batch reports exit code {code}"
+    return FailureReason.USER_EXIT, f"the container exited with code {code}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import islice
 
 import grpc
 from google.api_core import exceptions
@@ -23,7 +24,8 @@ from shared.errors import Unavailable
 
 # Seconds. Without the client's own retries, which would go on for a minute: messages are the retries here.
 _READ_TIMEOUT = 10.0
-_MOST_TASKS = 100
+_MOST_TASKS = 1000  # as many as a job of ours may have
+_TASKS_PAGE = 100
 _PAGE = 200
 
 
@@ -96,15 +98,15 @@ class BatchClient:
             raise Unavailable(f"Batch did not answer: {error.message}") from error
 
     def tasks(self, name: str) -> list[TaskRecord]:
-        """The first tasks of the job.
+        """The tasks of the job; of a very large one, some.
 
         Raises:
             Unavailable: Batch did not answer.
         """
-        request = batch_v1.ListTasksRequest(parent=f"{name}/taskGroups/group0", page_size=_MOST_TASKS)
+        request = batch_v1.ListTasksRequest(parent=f"{name}/taskGroups/group0", page_size=_TASKS_PAGE)
         try:
-            page = self._client.list_tasks(request, retry=None, timeout=_READ_TIMEOUT)
-            return [task_record(task) for task in next(iter(page.pages)).tasks]
+            tasks = self._client.list_tasks(request, retry=None, timeout=_READ_TIMEOUT)
+            return [task_record(task) for task in islice(tasks, _MOST_TASKS)]
         except exceptions.NotFound:
             return []
         except exceptions.GoogleAPICallError as error:

@@ -48,6 +48,7 @@ def commit(database: Database, write: Callable[[Batch], None], *, patience: Pati
     insert whose key collides when the same write comes twice. Then an outcome that the network made unknown
     is settled by doing the same write again: it either applies or collides, where a read could come before
     a commit that is still on its way. `write` is called once per try and must buffer the same each time.
+    A write that may come twice, and late, without harm needs no such insert.
 
     Args:
         database: where to.

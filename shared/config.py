@@ -5,38 +5,38 @@ Standard library only. No other module of `shared` reads the environment.
 
 from __future__ import annotations
 
-import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
 
+from shared.callers import (
+    Admission,
+    Issuer,
+    Operators,
+    admission_setting,
+    issuers_setting,
+    json_setting,
+    operators_setting,
+)
 from shared.errors import SettingsError
+from shared.images import ImagePolicy, images_setting
 
 
 @dataclass(frozen=True, slots=True)
-class Issuer:
-    """An OpenID Connect issuer whose ID tokens are accepted.
+class Limits:
+    """What one tenant may have or do at a time; None: without a limit.
 
-    `provider` is the name stored with a tenant's identity (`Tenants.OAuthProvider`); `jwks_uri` spares the
-    discovery document when the issuer has none.
+    Attributes:
+        open_jobs: jobs that have not ended.
+        submissions_per_minute: jobs submitted, whether they are accepted or not.
+        vcpu_in_flight: vCPUs that its open jobs ask for.
     """
 
-    issuer: str
-    audience: str
-    provider: str
-    jwks_uri: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """Who may become a tenant. Empty: nobody (tenants that an operator made still may)."""
-
-    everyone: bool = False
-    emails: frozenset[str] = frozenset()
-    domains: frozenset[str] = frozenset()
-    subjects: frozenset[str] = frozenset()
+    open_jobs: int | None = None
+    submissions_per_minute: int | None = None
+    vcpu_in_flight: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,11 @@ class Timing:
     pause_check: timedelta = timedelta(minutes=5)
     sweep: timedelta = timedelta(hours=1)
     orphan_age: timedelta = timedelta(hours=1)
+    delete_age: timedelta = timedelta(minutes=5)
+    # With its last read (10 s), a stream ends before its function does.
+    stream: timedelta = timedelta(seconds=45)
+    log_delay: timedelta = timedelta(seconds=30)  # Cloud Logging shows most lines after a few seconds
+    tenant_cache: timedelta = timedelta(seconds=30)
 
     @property
     def settle(self) -> timedelta:
@@ -79,11 +84,16 @@ class Settings:
     jobs_topic: str = "jobs"
     batch_events_topic: str = "batch-events"
     job_service_account: str | None = None
+    images: ImagePolicy = field(default_factory=ImagePolicy)
     issuers: tuple[Issuer, ...] = ()
     admission: Admission = field(default_factory=Admission)
+    operators: Operators = field(default_factory=Operators)
+    limits: Limits = field(default_factory=Limits)
     timing: Timing = field(default_factory=Timing)
     batch_emulator_host: str | None = None
     spanner_emulator_host: str | None = None
+    logging_emulator_host: str | None = None
+    threads: int = field(default_factory=lambda: (os.cpu_count() or 1) * 4)
 
     @property
     def batch_parent(self) -> str:
@@ -97,6 +107,7 @@ class Settings:
         Raises:
             SettingsError: one is missing or wrong; the message names it and says what it should be.
         """
+        issuers = issuers_setting(environ.get("JENNAH_OIDC_ISSUERS") or "[]")
         return cls(
             project=_name(environ, "GOOGLE_CLOUD_PROJECT"),
             spanner_instance=_name(environ, "SPANNER_INSTANCE"),
@@ -106,11 +117,18 @@ class Settings:
             jobs_topic=_name(environ, "JENNAH_JOBS_TOPIC", "jobs"),
             batch_events_topic=_name(environ, "JENNAH_BATCH_EVENTS_TOPIC", "batch-events"),
             job_service_account=_name(environ, "JENNAH_JOB_SERVICE_ACCOUNT", "") or None,
-            issuers=_issuers(environ.get("JENNAH_OIDC_ISSUERS") or "[]"),
-            admission=_admission(environ.get("JENNAH_ADMIT") or "{}"),
+            images=images_setting(
+                environ.get("JENNAH_IMAGE_REGISTRIES") or "", environ.get("JENNAH_IMAGE_DIGESTS") or ""
+            ),
+            issuers=issuers,
+            admission=admission_setting(environ.get("JENNAH_ADMIT") or "{}"),
+            operators=operators_setting(environ.get("JENNAH_OPERATORS") or "{}", issuers),
+            limits=_limits(environ.get("JENNAH_LIMITS") or "{}"),
             timing=_timing(environ),
             batch_emulator_host=_name(environ, "BATCH_EMULATOR_HOST", "") or None,
             spanner_emulator_host=_name(environ, "SPANNER_EMULATOR_HOST", "") or None,
+            logging_emulator_host=_name(environ, "LOGGING_EMULATOR_HOST", "") or None,
+            **_threads(environ),
         )
 
 
@@ -129,6 +147,7 @@ _NAMES: Mapping[str, tuple[str, str]] = {
     "JENNAH_JOB_SERVICE_ACCOUNT": ("a service account's email address", r"[a-z0-9.-]+@[a-z0-9.-]+"),
     "BATCH_EMULATOR_HOST": _HOST,
     "SPANNER_EMULATOR_HOST": _HOST,
+    "LOGGING_EMULATOR_HOST": _HOST,
 }
 
 
@@ -144,60 +163,34 @@ def _name(environ: Mapping[str, str], name: str, default: str | None = None) -> 
     return value
 
 
-def _json(name: str, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise SettingsError(f"{name} is not JSON ({error}).") from None
+MAX_LIMIT = 1_000_000
 
 
-def _issuers(text: str) -> tuple[Issuer, ...]:
-    name = "JENNAH_OIDC_ISSUERS"
-    entries = _json(name, text)
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise SettingsError(f'{name} must be a list like [{{"issuer": …, "audience": …, "provider": …}}].')
-    issuers = []
-    for entry in entries:
-        unknown = entry.keys() - {"issuer", "audience", "provider", "jwks_uri"}
-        if unknown:
-            raise SettingsError(f"{name} has an unknown field {sorted(unknown)[0]!r}.")
-        for key in ("issuer", "audience", "provider"):
-            if not isinstance(entry.get(key), str) or not entry[key]:
-                raise SettingsError(f"{name} has an entry without {key!r}: every issuer needs one.")
-        if not isinstance(entry.get("jwks_uri"), str | None):
-            raise SettingsError(f"{name} has an entry whose 'jwks_uri' is no text.")
-        issuers.append(Issuer(**entry))
-    providers = [issuer.provider for issuer in issuers]
-    if len(set(providers)) < len(providers):
-        raise SettingsError(f"{name} names a provider twice: identities of two issuers would meet.")
-    return tuple(issuers)
+def _limits(text: str) -> Limits:
+    name = "JENNAH_LIMITS"
+    known = Limits.__dataclass_fields__
+    limits = json_setting(name, text)
+    if not isinstance(limits, dict) or limits.keys() - known:
+        raise SettingsError(f"{name} must be an object with {', '.join(known)}.")
+    for key, value in limits.items():
+        if value is not None and not is_limit(value):
+            raise SettingsError(f"{name}.{key} must be a whole number from 0 to {MAX_LIMIT}.")
+    return Limits(**limits)
 
 
-_ADMITTED: Mapping[str, tuple[str, str]] = {
-    "emails": ("addresses such as 'ann@example.com'", r"[^@\s]+@[^@\s]+"),
-    "domains": ("domains such as 'example.com'", r"[^@\s]+"),
-    "subjects": ("strings 'provider:subject'", r"[^:\s]+:.+"),
-}
+def is_limit(value: object) -> bool:
+    """Whether a limit may have this value; None, for no limit, apart."""
+    return type(value) is int and 0 <= value <= MAX_LIMIT
 
 
-def _admission(text: str) -> Admission:
-    name = "JENNAH_ADMIT"
-    if text == "everyone":
-        return Admission(everyone=True)
-    rules = _json(name, text)
-    if not isinstance(rules, dict) or rules.keys() - _ADMITTED:
-        raise SettingsError(f'{name} must be "everyone" or an object with "emails", "domains" or "subjects".')
-    for key, values in rules.items():
-        meaning, shape = _ADMITTED[key]
-        if not isinstance(values, list) or not all(
-            isinstance(value, str) and re.fullmatch(shape, value) for value in values
-        ):
-            raise SettingsError(f"{name}.{key} must be a list of {meaning}.")
-    return Admission(
-        emails=frozenset(value.lower() for value in rules.get("emails", ())),
-        domains=frozenset(value.lower() for value in rules.get("domains", ())),
-        subjects=frozenset(rules.get("subjects", ())),
-    )
+def _threads(environ: Mapping[str, str]) -> dict[str, int]:
+    """How many requests this process serves at once; setting and default are functions-framework's."""
+    text = environ.get("THREADS")
+    if not text:
+        return {}
+    if not re.fullmatch(r"[1-9][0-9]{0,3}", text):
+        raise SettingsError(f"THREADS must be a whole number from 1 to 9999, not {text!r}.")
+    return {"threads": int(text)}
 
 
 _TIMES = (
@@ -210,6 +203,9 @@ _TIMES = (
     "retry_base",
     "create_deadline",
     "settle_margin",
+    "delete_age",
+    "stream",
+    "log_delay",
 )
 
 
@@ -224,7 +220,8 @@ def _timing(environ: Mapping[str, str]) -> Timing:
             seconds = float(text)
         except ValueError:
             seconds = -1
-        if not 0.001 <= seconds <= 86_400:
-            raise SettingsError(f"{name} must be a number of seconds from 0.001 to 86400, not {text!r}.")
+        most = 60 if setting == "stream" else 86_400
+        if not 0.001 <= seconds <= most:
+            raise SettingsError(f"{name} must be a number of seconds from 0.001 to {most}, not {text!r}.")
         changed[setting] = timedelta(seconds=seconds)
     return Timing(**changed)

@@ -10,22 +10,25 @@ import logging
 from collections.abc import Callable
 from datetime import datetime
 
-from shared.batch import BatchState, batch_job, batch_name
+from shared.batch import BatchState, batch_name
 from shared.batch_client import NameTaken, PlatformFault, SpecRefused
+from shared.batch_spec import batch_job
 from shared.config import Settings
 from shared.errors import Unavailable
 from shared.events import BatchRef, Failure, Rejected, Started
 from shared.follow import Batch, Follower, late_end
 from shared.lifecycle import Decision, NotFound
 from shared.messages import BatchNotification, JobMessage
-from shared.model import Actor, FailureReason, Job, JobStatus
+from shared.model import Actor, Job, JobStatus
 from shared.rows import Reads
+from shared.spec import FailureReason
+from shared.status_details import PLATFORM_FAULT
 from shared.switches import Switches
 from shared.transitions import Touch, Transitions
 
 _logger = logging.getLogger(__name__)
 
-_WAITING_FOR_PLATFORM = "waiting: the platform cannot create Batch jobs at the moment; its operator was told"
+_WAITING_FOR_PLATFORM = str(PLATFORM_FAULT)
 
 # States after which Batch sends nothing more.
 _ENDS = frozenset({BatchState.SUCCEEDED, BatchState.FAILED, BatchState.CANCELLED})
@@ -84,6 +87,11 @@ class Dispatch:
 
     def _start(self, job: Job) -> None:
         name = batch_name(job)
+        problem = self._settings.images.problem(job.image_uri)
+        # One that an earlier try made, under the policy of then, is adopted: it may run.
+        if problem is not None and self._batch.get(name) is None:
+            self._reject(job, Failure(FailureReason.REJECTED, f"image_uri: {problem}"))
+            return
         try:
             record = self._batch.create(name, batch_job(job, self._settings))
         except NameTaken:

@@ -15,11 +15,13 @@ class JennahError(Exception):
     Attributes:
         http_status: the HTTP status that answers it.
         code: its canonical name, as in `google.rpc.Code`.
+        retry_after: in how many seconds the same may succeed; None where waiting helps nothing.
         details: machine-readable particulars, e.g. `{"field": "commands", "reason": "too long"}`.
     """
 
     http_status: ClassVar[int] = 500
     code: ClassVar[str] = "INTERNAL"
+    retry_after: int | None = None
 
     def __init__(self, message: str, *details: dict[str, Any]) -> None:
         super().__init__(message)
@@ -36,6 +38,11 @@ class InvalidArgument(JennahError):
     def of_field(cls, field: str, problem: str) -> InvalidArgument:
         """Name the one field that is wrong, and what is wrong with it."""
         return cls(f"{field}: {problem}", {"field": field, "reason": problem})
+
+    def inside(self, field: str) -> InvalidArgument:
+        """The same, where its field is part of another."""
+        details = ({**detail, "field": f"{field}.{detail['field']}"} for detail in self.details)
+        return InvalidArgument(f"{field}.{self.message}", *details)
 
 
 class MalformedEvent(InvalidArgument):
@@ -58,6 +65,11 @@ class NotFound(JennahError):
     """Nothing by that name that this caller may see. The message never says which of the two it is."""
 
     http_status, code = 404, "NOT_FOUND"
+
+    @classmethod
+    def of_job(cls) -> NotFound:
+        """One text for missing, foreign and malformed ids: an answer must not tell which of them it was."""
+        return cls("There is no such job.")
 
 
 class MethodNotAllowed(JennahError):
@@ -84,10 +96,24 @@ class PayloadTooLarge(JennahError):
     http_status, code = 413, "INVALID_ARGUMENT"
 
 
+class ResourceExhausted(JennahError):
+    """A limit of the tenant is reached; the details name it."""
+
+    http_status, code = 429, "RESOURCE_EXHAUSTED"
+
+    def __init__(self, limit: str, retry_after: int, message: str) -> None:
+        super().__init__(message, {"limit": limit})
+        self.retry_after = retry_after
+
+
 class Unavailable(JennahError):
-    """Could not be done now; the same request may succeed later. Pub/Sub redelivers, with backoff."""
+    """Could not be done now; the same request may succeed later.
+
+    Pub/Sub redelivers, with backoff.
+    """
 
     http_status, code = 503, "UNAVAILABLE"
+    retry_after = 1
 
 
 class SettingsError(Exception):

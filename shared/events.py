@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from shared.model import FailureReason
+from shared.spec import FailureReason
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,20 +11,27 @@ from typing import Protocol
 
 from google.cloud import batch_v1
 
-from shared.batch import BatchPage, BatchRecord, BatchState, TaskRecord, batch_name, classify, our_labels
+from shared.batch import (
+    BatchPage,
+    BatchRecord,
+    BatchState,
+    TaskRecord,
+    batch_name,
+    classify,
+    first_failure,
+    our_labels,
+)
 from shared.config import Settings
 from shared.events import AttemptFailed, BatchRef, Cancelled, Event, Failure, Scheduled, Started, Succeeded
 from shared.lifecycle import Decision, NotFound, Stale
 from shared.messages import JobMessage
-from shared.model import Actor, FailureReason, Job, JobStatus
+from shared.model import Actor, Job, JobStatus
 from shared.rows import Reads
+from shared.spec import FailureReason
+from shared.status_details import NO_CAPACITY, PAUSED, PREPARING, StatusDetail, why_queued
 from shared.transitions import Touch, Transitions
 
 _logger = logging.getLogger(__name__)
-
-_WAITING_FOR_CAPACITY = "waiting for capacity in Batch"
-_PREPARING = "Batch has found capacity and prepares the machine"
-_PAUSED = "waiting: dispatch is paused by the operator"
 
 _STOPPING = frozenset({BatchState.CANCELLATION_IN_PROGRESS, BatchState.DELETION_IN_PROGRESS})
 
@@ -139,19 +146,21 @@ class Follower:
     def waiting(self, job: Job, record: BatchRecord | None) -> Touch:
         """When to look again at a job that has not moved, and what its owner is told meanwhile."""
         state = record.state if record else None
-        later, detail = self.spacing(job), None
+        later, detail = self.spacing(job), self._detail(job, record)
         if state is BatchState.QUEUED and record is not None:
             queued = self._queued(job, record)
-            if queued >= self._timing.queued_detail:
-                detail = _WAITING_FOR_CAPACITY
             for mark in (self._timing.queued_detail, self._timing.queued_max_age):
                 if queued < mark:
                     later = min(later, mark - queued)
-        elif state is BatchState.SCHEDULED and job.status_detail is not None:
-            detail = _PREPARING
         if state in _STOPPING or (record is not None and self._queued_too_long(job, record)):
             later = self._timing.unconfirmed_check
-        return Touch(job=job, next_check_at=self._now() + later, status_detail=detail)
+        return Touch(job=job, next_check_at=self._now() + later, status_detail=detail and str(detail))
+
+    def _detail(self, job: Job, record: BatchRecord | None) -> StatusDetail | None:
+        if record is not None and record.state is BatchState.QUEUED:
+            late = self._queued(job, record) >= self._timing.queued_detail
+            return why_queued(record.last_event) or (NO_CAPACITY if late else None)
+        return PREPARING if record is not None and record.state is BatchState.SCHEDULED else None
 
     def paused(self, job: Job) -> Touch:
         """What is set on a PENDING job while dispatch is paused.
@@ -161,7 +170,7 @@ class Follower:
         """
         shortest, longest = self._timing.pending_check, self._timing.pause_check
         at = self._now() + shortest + max(longest - shortest, timedelta()) * self._jitter()
-        return Touch(job=job, next_check_at=at, not_before=at, status_detail=_PAUSED)
+        return Touch(job=job, next_check_at=at, not_before=at, status_detail=str(PAUSED))
 
     def _anothers(self, job: Job, record: BatchRecord) -> bool:
         """Whether the Batch job is none of ours. One that was adopted is known by its name alone."""
@@ -277,7 +286,7 @@ class Follower:
 
     def _failed(self, job: Job, record: BatchRecord) -> AttemptFailed:
         tasks = self._batch.tasks(record.ref.name)
-        failed = next((task for task in tasks if task.failed), None)
+        failed = first_failure(tasks)
         return AttemptFailed(
             attempt=job.attempt,
             batch=record.ref,

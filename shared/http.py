@@ -1,44 +1,56 @@
-"""The Jobs API over HTTP: routes, authentication, and one shape for every error (AIP-193)."""
+"""The Jobs API over HTTP: routing, authentication, and one shape for every error (AIP-193)."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 from flask import Request, Response
 from google.api_core import exceptions
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.exceptions import NotFound as NoRoute
-from werkzeug.routing import Map, RequestRedirect, Rule
+from werkzeug.routing import BaseConverter, Map, RequestRedirect, Rule
 
 from shared import errors
-from shared.api import (
-    DEFAULT_PAGE_SIZE,
-    MAX_BODY_BYTES,
-    MAX_IDEMPOTENCY_KEY,
-    MAX_PAGE_SIZE,
-    SubmitRequest,
-    job_json,
-    transition_json,
-)
-from shared.identity import Identity, TokenVerifier
-from shared.jobs import Jobs, TenantGone
-from shared.model import JobStatus
+from shared.api.openapi import document
+from shared.api.operations import MAX_BODY_BYTES, OPERATIONS, Operation
+from shared.api.queries import idempotency_key
+from shared.api.shapes import parse, parse_query
+from shared.handlers import Call, Handled, Handlers
+from shared.identity import TokenVerifier
+from shared.streams import Client, Stream
 from shared.tenants import Tenants
 
 _logger = logging.getLogger(__name__)
 
+_TAG_DIGITS = 16
+
+_OPERATIONS: Mapping[str, Operation] = {operation.id: operation for operation in OPERATIONS}
+_VERBS = "|".join(operation.path.partition("}:")[2] for operation in OPERATIONS if "}:" in operation.path)
+
+
+class _WholeId(BaseConverter):
+    """An id with nothing behind it: what ends in a verb is another path, with methods of its own."""
+
+    regex = rf"(?![^/]*:(?:{_VERBS})\Z)[^/]+"
+
+
+def _rule(path: str) -> str:
+    if path.endswith("{job_id}"):
+        return path.replace("{job_id}", "<whole:job_id>")
+    return path.replace("{", "<").replace("}", ">")
+
+
 _ROUTES = Map(
     [
-        Rule("/health", endpoint="health", methods=["GET"]),
-        Rule("/v1/jobs", endpoint="submit", methods=["POST"]),
-        Rule("/v1/jobs", endpoint="list_jobs", methods=["GET"]),
-        Rule("/v1/jobs/<job_id>", endpoint="get_job", methods=["GET"]),
-        Rule("/v1/jobs/<job_id>:cancel", endpoint="cancel_job", methods=["POST"]),
-        Rule("/v1/jobs/<job_id>/transitions", endpoint="list_transitions", methods=["GET"]),
+        Rule(_rule(operation.path), endpoint=operation.id, methods=[operation.method])
+        for operation in OPERATIONS
     ],
+    converters={"whole": _WholeId},
     strict_slashes=False,
     merge_slashes=False,
 )
@@ -52,27 +64,25 @@ _PASSING = (
     exceptions.ServiceUnavailable,
 )
 
-Answer = tuple[int, Mapping[str, Any]]
-
 
 class Api:
     """Answers HTTP requests.
 
     Args:
-        jobs: the use cases.
+        handlers: what each method does.
         tenants: who is who.
         verifier: proves who is calling.
     """
 
-    def __init__(self, *, jobs: Jobs, tenants: Tenants, verifier: TokenVerifier) -> None:
-        self._jobs = jobs
+    def __init__(self, *, handlers: Handlers, tenants: Tenants, verifier: TokenVerifier) -> None:
+        self._handlers = handlers
         self._tenants = tenants
         self._verifier = verifier
 
     def __call__(self, request: Request) -> Response:
         """Answer one request; never raises."""
         try:
-            status, body = self._answer(request)
+            return self._answer(request)
         except errors.JennahError as error:
             return error_response(error)
         except _PASSING as error:
@@ -81,69 +91,41 @@ class Api:
         except Exception:
             _logger.exception("unexpected error")
             return error_response(errors.JennahError("Something went wrong here; it was logged."))
-        return _response(status, body)
 
-    def _answer(self, request: Request) -> Answer:
-        endpoint, arguments = _route(request)
-        if endpoint == "health":
-            return 200, {"status": "ok"}
+    def _answer(self, request: Request) -> Response:
+        operation, arguments = _route(request)
+        match operation.id:
+            case "health":
+                return _response(200, {"status": "ok"})
+            case "get_openapi":
+                return Response(_openapi(), mimetype="application/json")
         identity = self._verifier.verify(request.headers.get("Authorization"))
-        handler: Callable[..., Answer] = getattr(self, f"_{endpoint}")
-        return handler(request, identity, **arguments)
-
-    def _submit(self, request: Request, identity: Identity) -> Answer:
-        _query(request, ())
-        key = request.headers.get("Idempotency-Key")
-        if key is not None and not _is_idempotency_key(key):
-            raise errors.InvalidArgument.of_field(
-                "Idempotency-Key", f"must be 1 to {MAX_IDEMPOTENCY_KEY} printable ASCII characters"
-            )
-        # Who may not submit learns nothing of what is wrong with the body, and a wrong body makes no tenant.
-        self._tenants.resolve(identity)
-        submission = SubmitRequest.parse(_body(request))
-        tenant = self._tenants.resolve_or_create(identity)
-        try:
-            job, new = self._jobs.submit(tenant.tenant_id, submission, key)
-        except TenantGone:
-            # Deleted since it was remembered: look once more, in the database.
-            self._tenants.forget(identity)
-            tenant = self._tenants.resolve_or_create(identity)
-            try:
-                job, new = self._jobs.submit(tenant.tenant_id, submission, key)
-            except TenantGone:
-                raise errors.Unavailable("The tenant is changing; please try again.") from None
-        return (201 if new else 200), job_json(job)
-
-    def _list_jobs(self, request: Request, identity: Identity) -> Answer:
-        query = _query(request, ("status", "page_size", "page_token"))
-        status, page_size = _status(query), _page_size(query)
-        jobs, token = self._jobs.page(
-            self._tenant_id(identity), status=status, page_size=page_size, page_token=query.get("page_token")
-        )
-        return 200, {"jobs": [job_json(job) for job in jobs], "next_page_token": token}
-
-    def _get_job(self, request: Request, identity: Identity, job_id: str) -> Answer:
-        _query(request, ())
-        job, attempts = self._jobs.get(self._tenant_id(identity), job_id)
-        return 200, job_json(job, attempts)
-
-    def _list_transitions(self, request: Request, identity: Identity, job_id: str) -> Answer:
-        query = _query(request, ("page_size", "page_token"))
-        page_size = _page_size(query)
-        transitions, token = self._jobs.transitions(
-            self._tenant_id(identity), job_id, page_size=page_size, page_token=query.get("page_token")
-        )
-        shown = [transition_json(transition) for transition in transitions]
-        return 200, {"transitions": shown, "next_page_token": token}
-
-    def _cancel_job(self, request: Request, identity: Identity, job_id: str) -> Answer:
-        _query(request, ())
-        return 200, job_json(self._jobs.cancel(self._tenant_id(identity), job_id))
-
-    def _tenant_id(self, identity: Identity) -> str:
-        # Who has no tenant yet has no job: the id of no tenant leads to the answers that this deserves.
+        # Who is not admitted learns nothing of what is wrong with a request, and a wrong one makes no tenant.
         tenant = self._tenants.resolve(identity)
-        return tenant.tenant_id if tenant else "00000000-0000-0000-0000-000000000000"
+        call = Call(
+            identity=identity,
+            tenant=tenant,
+            query=parse_query(operation.query, _arguments(request)),
+            idempotency_key=idempotency_key(request.headers.get("Idempotency-Key"))
+            if operation.keyed
+            else None,
+            last_event_id=request.headers.get("Last-Event-ID"),
+            body=parse(operation.body, _body(request)) if operation.body else None,
+            **arguments,
+        )
+        handler: Callable[[Call], Handled] = getattr(self._handlers, operation.id)
+        status, answer = handler(call)
+        if answer is None:
+            return _empty(status)
+        if isinstance(answer, Stream):
+            return _streamed(answer, request)
+        shown = answer.shown()
+        response = _response(status, shown)
+        if operation.tagged:
+            digest = hashlib.sha256(response.get_data()).hexdigest()
+            response.set_etag(f"{shown['version']}-{digest[:_TAG_DIGITS]}")
+            response.make_conditional(request)
+        return response
 
 
 def error_response(error: errors.JennahError) -> Response:
@@ -162,8 +144,8 @@ def error_response(error: errors.JennahError) -> Response:
     for detail in error.details:
         if "allowed" in detail:  # RFC 9110 §15.5.6: a 405 names the methods
             response.headers["Allow"] = ", ".join(detail["allowed"])
-    if error.http_status == errors.Unavailable.http_status:
-        response.headers["Retry-After"] = "1"
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(error.retry_after)
     return response
 
 
@@ -174,21 +156,38 @@ def _response(status: int, body: Mapping[str, Any]) -> Response:
     return response
 
 
-def _route(request: Request) -> tuple[str, Mapping[str, Any]]:
+def _empty(status: int) -> Response:
+    response = Response(status=status)
+    response.headers["Cache-Control"] = "no-store"
+    del response.headers["Content-Type"]
+    return response
+
+
+def _streamed(stream: Stream, request: Request) -> Response:
+    # gunicorn shows the connection: what is known of it frees the thread as soon as nobody reads any more.
+    body = stream.to(Client(request.environ.get("gunicorn.socket")))
+    response = Response(body, mimetype="text/event-stream")
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Accel-Buffering"] = "no"  # proxies that know it pass on what comes, as it comes
+    return response
+
+
+@cache
+def _openapi() -> str:
+    return json.dumps(document(), indent=2) + "\n"
+
+
+def _route(request: Request) -> tuple[Operation, Mapping[str, str]]:
     try:
-        return _ROUTES.bind_to_environ(request.environ).match()
+        endpoint, arguments = _ROUTES.bind_to_environ(request.environ).match()
     except MethodNotAllowed as error:
         allowed = sorted(error.valid_methods or ())
         raise errors.MethodNotAllowed(
             f"This path answers {', '.join(allowed)} only.", {"allowed": allowed}
         ) from None
     except (NoRoute, RequestRedirect, HTTPException):
-        raise errors.NotFound("There is no such path; the API is described in the documentation.") from None
-
-
-def _is_idempotency_key(text: str) -> bool:
-    # What is not ASCII has no agreed meaning in a header.
-    return 1 <= len(text) <= MAX_IDEMPOTENCY_KEY and text.isascii() and text.isprintable()
+        raise errors.NotFound("There is no such path; the API is described at /openapi.json.") from None
+    return _OPERATIONS[endpoint], arguments
 
 
 def _body(request: Request) -> bytes:
@@ -202,26 +201,8 @@ def _body(request: Request) -> bytes:
     return body
 
 
-def _query(request: Request, allowed: tuple[str, ...]) -> Mapping[str, str]:
+def _arguments(request: Request) -> Mapping[str, str]:
     for name in request.args:
-        if name not in allowed:
-            raise errors.InvalidArgument.of_field(name[:100], "is no parameter of this method")
         if len(request.args.getlist(name)) > 1:
-            raise errors.InvalidArgument.of_field(name, "is given more than once")
+            raise errors.InvalidArgument.of_field(name[:100], "is given more than once")
     return request.args.to_dict()
-
-
-def _status(query: Mapping[str, str]) -> JobStatus | None:
-    if "status" not in query:
-        return None
-    try:
-        return JobStatus(query["status"])
-    except ValueError:
-        raise errors.InvalidArgument.of_field("status", f"must be one of {', '.join(JobStatus)}") from None
-
-
-def _page_size(query: Mapping[str, str]) -> int:
-    text = query.get("page_size", str(DEFAULT_PAGE_SIZE))
-    if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= MAX_PAGE_SIZE):
-        raise errors.InvalidArgument.of_field("page_size", f"must be a number from 1 to {MAX_PAGE_SIZE}")
-    return int(text)

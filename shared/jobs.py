@@ -2,37 +2,47 @@
 
 from __future__ import annotations
 
-import re
+import hashlib
+import json
+import logging
 import uuid
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from shared.api import SubmitRequest
+from shared.api.spec import SubmitRequest
+from shared.cancellation import Cancellation
 from shared.errors import Conflict, FailedPrecondition, InvalidArgument, NotFound
-from shared.events import Cancelled
-from shared.lifecycle import Applied, Duplicate, Stale
+from shared.images import ImagePolicy
+from shared.job_reads import JobReads, may_exist
 from shared.lifecycle import NotFound as NoSuchJob
+from shared.limits import UNLIMITED, Allowance
 from shared.messages import JobMessage
-from shared.model import Actor, Attempt, Job, JobKey, JobStatus, Transition
-from shared.pages import decode_token, encode_token
-from shared.rows import Position, Reads
-from shared.transitions import Transitions
+from shared.model import Job, JobKey, JobStatus
+from shared.rows import Reads
+from shared.spec import JobSpec
+from shared.transitions import Deletion, Transitions
 
-_RFC3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z")
+_logger = logging.getLogger(__name__)
+
+_ALL_IMAGES = ImagePolicy()
+
+_RETRIABLE = frozenset({JobStatus.FAILED, JobStatus.CANCELLED})
 
 
 class TenantGone(Exception):
     """The tenant's row is not there (any more): whoever remembered it should look again."""
 
 
-class Jobs:
+class Jobs(JobReads):
     """What a tenant may do with jobs.
 
     Args:
         transitions: the one writer of jobs.
         reads: committed rows.
-        publish: sends a message to topic `jobs`. It may fail: the job is durable, reconciliation repeats it.
+        publish: sends messages, its arguments, to topic `jobs`. It may fail: the jobs are durable,
+            reconciliation repeats it.
         batch_parent: where new jobs will run, `projects/{project}/locations/{region}`.
+        images: which images new jobs may run.
         new_id: makes the id of a job, a random UUID in canonical form.
     """
 
@@ -41,147 +51,209 @@ class Jobs:
         *,
         transitions: Transitions,
         reads: Reads,
-        publish: Callable[[JobMessage], object],
+        publish: Callable[..., object],
         batch_parent: str,
+        images: ImagePolicy = _ALL_IMAGES,
         new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
     ) -> None:
+        super().__init__(reads)
         self._transitions = transitions
-        self._reads = reads
         self._publish = publish
+        self._cancellation = Cancellation(transitions, publish)
         self._batch_parent = batch_parent
+        self._images = images
         self._new_id = new_id
 
-    def submit(self, tenant_id: str, request: SubmitRequest, idempotency_key: str | None) -> tuple[Job, bool]:
+    def submit(
+        self,
+        tenant_id: str,
+        request: SubmitRequest,
+        idempotency_key: str | None,
+        *,
+        service_account: str | None = None,
+        allowance: Allowance = UNLIMITED,
+    ) -> tuple[Job, bool]:
         """Accept a job: one commit, then a message.
+
+        Args:
+            tenant_id: whose job it is.
+            request: what is asked for.
+            idempotency_key: what names the request, if its caller named it.
+            service_account: the tenant's own job account.
+            allowance: what the tenant may still submit.
 
         Returns:
             The job, and whether it is new: False where the key brought it before with the same body.
 
         Raises:
             Conflict: the key brought another body before.
+            InvalidArgument: this deployment, or this tenant's account, does not allow what is asked for.
+            ResourceExhausted: a limit of the tenant is reached, and the key brought nothing before.
             TenantGone: there is no such tenant.
             Unavailable: nobody knows whether it was accepted; the same key settles it.
         """
-        digest = request.digest()
+        job = self._asked(tenant_id, request, service_account)
+        job = replace(job, idempotency_key=idempotency_key, request_hash=request.digest())
+        (stored,), new = self._accept([job], allowance)
+        return stored, new
+
+    def submit_batch(
+        self,
+        tenant_id: str,
+        requests: Sequence[SubmitRequest],
+        idempotency_key: str | None,
+        *,
+        service_account: str | None = None,
+        allowance: Allowance = UNLIMITED,
+    ) -> tuple[list[Job], bool]:
+        """Accept several jobs, all or none: one commit, then a message for each.
+
+        Returns:
+            The jobs in the order of their requests, and whether they are new. Where the key brought them
+            before, those that were not deleted since.
+
+        Raises:
+            As `submit`. The field of an InvalidArgument begins with `requests[n]`.
+        """
+        jobs = []
+        for number, request in enumerate(requests):
+            try:
+                jobs.append(self._asked(tenant_id, request, service_account))
+            except InvalidArgument as error:
+                raise error.inside(f"requests[{number}]") from None
+        first, *others = jobs
+        # The first stands for all: it is looked up by the key, and knows the rest.
+        spec = replace(first.spec, siblings=tuple(job.job_id for job in others))
+        digest = _digest("batch", *(request.digest() for request in requests))
+        first = replace(first, spec=spec, idempotency_key=idempotency_key, request_hash=digest)
+        return self._accept([first, *others], allowance)
+
+    def retry(
+        self,
+        tenant_id: str,
+        job_id: str,
+        idempotency_key: str | None,
+        *,
+        service_account: str | None = None,
+        allowance: Allowance = UNLIMITED,
+    ) -> tuple[Job, bool]:
+        """Do a job that failed or was cancelled again, as a new job that asks for the same.
+
+        Returns:
+            The new job, and whether it is new: False where the key brought it before, from the same job.
+
+        Raises:
+            NotFound: the tenant has no such job.
+            FailedPrecondition: it neither failed nor was cancelled, or may not be submitted any more.
+            Conflict: the key brought something else before.
+            ResourceExhausted, TenantGone, Unavailable: as `submit`.
+        """
+        origin = self._own(tenant_id, job_id)
+        if origin.status not in _RETRIABLE:
+            raise FailedPrecondition(
+                f"The job is {origin.status}: only a FAILED or CANCELLED one is retried."
+            )
+        if problem := self._images.problem(origin.image_uri):
+            raise FailedPrecondition(f"The job can't be retried, its image {problem}.")
+        spec = replace(origin.spec, service_account=service_account, origin_job_id=job_id, siblings=())
+        if (spec.secret_env or spec.mounts) and service_account is None:
+            raise FailedPrecondition(
+                "The job needs a service account of your own: ask the operator of this platform for one."
+            )
         job = Job(
             tenant_id=tenant_id,
             job_id=self._new_id(),
-            image_uri=request.image_uri,
-            commands=tuple(request.commands),
-            spec=request.spec(),
-            max_retries=request.max_retries,
+            image_uri=origin.image_uri,
+            commands=origin.commands,
+            spec=spec,
+            max_retries=origin.max_retries,
             batch_parent=self._batch_parent,
             idempotency_key=idempotency_key,
-            request_hash=digest,
+            request_hash=_digest("retry", job_id),
         )
-        outcome = self._transitions.submit(job)
-        if isinstance(outcome, NoSuchJob):
-            raise TenantGone
-        stored = outcome.job
-        new = isinstance(outcome, Applied) or stored.job_id == job.job_id
-        if not new and stored.request_hash != digest:
-            raise Conflict(
-                "Idempotency-Key: was used before with another body",
-                {"field": "Idempotency-Key", "reason": "was used before with another body"},
-            )
-        if stored.status is JobStatus.PENDING and stored.attempt == 1:
-            self._publish(JobMessage(stored.key, stored.attempt))
+        (stored,), new = self._accept([job], allowance)
         return stored, new
 
-    def get(self, tenant_id: str, job_id: str) -> tuple[Job, list[Attempt]]:
-        """A job with its attempts.
-
-        Raises:
-            NotFound: the tenant has no such job.
-        """
-        job = self._own(tenant_id, job_id)
-        return job, self._reads.attempts(job.key)
-
-    def page(
-        self, tenant_id: str, *, status: JobStatus | None, page_size: int, page_token: str | None
-    ) -> tuple[list[Job], str | None]:
-        """A page of the tenant's jobs, newest first, and the token of the next page.
-
-        Raises:
-            InvalidArgument: the token is none of ours, or from another query.
-        """
-        query = ("jobs", tenant_id, status)
-        after = None
-        if page_token:
-            created_at, job_id = decode_token(page_token, query=query, size=2)
-            after = Position(_time(created_at), job_id)
-        jobs = self._reads.jobs(tenant_id, status=status, after=after, limit=page_size + 1)
-        if len(jobs) <= page_size:
-            return jobs, None
-        last = Position.of(jobs[page_size - 1])
-        return jobs[:page_size], encode_token([last.created_at or "", last.job_id], query=query)
-
-    def transitions(
-        self, tenant_id: str, job_id: str, *, page_size: int, page_token: str | None
-    ) -> tuple[list[Transition], str | None]:
-        """A page of a job's audit trail, oldest first, and the token of the next page.
-
-        Raises:
-            NotFound: the tenant has no such job.
-            InvalidArgument: the token is none of ours, or from another query.
-        """
-        key = self._own(tenant_id, job_id).key
-        query = ("transitions", *key)
-        after = decode_token(page_token, query=query, size=1)[0] if page_token else None
-        rows = self._reads.transitions(key, after=after, limit=page_size + 1)
-        if len(rows) <= page_size:
-            return rows, None
-        return rows[:page_size], encode_token([rows[page_size - 1].transition_id], query=query)
-
     def cancel(self, tenant_id: str, job_id: str) -> Job:
-        """Cancel a job. Whatever it left in Batch is stopped by the scheduling function, and checked later.
+        """Cancel a job, as `Cancellation` does.
 
         Raises:
             NotFound: the tenant has no such job.
             FailedPrecondition: it is COMPLETED or FAILED already.
         """
-        if not _may_exist(job_id):
-            raise _no_such_job()
-        event = Cancelled(reason="cancelled by the tenant")
-        decision = self._transitions.apply(JobKey(tenant_id, job_id), event, Actor.TENANT)
-        match decision:
-            case NoSuchJob():
-                raise _no_such_job()
-            case Stale(job=job):
-                raise FailedPrecondition(
-                    f"The job is {job.status} already: only a live job can be cancelled."
-                )
-            case Applied(job=job) | Duplicate(job=job):
-                if job.next_check_at is not None:
-                    self._publish(JobMessage(job.key, job.attempt))
-                return job
+        if not may_exist(job_id):
+            raise NotFound.of_job()
+        return self._cancellation.cancel(JobKey(tenant_id, job_id), reason="cancelled by the tenant")
 
-    def _own(self, tenant_id: str, job_id: str) -> Job:
-        job = self._reads.job(JobKey(tenant_id, job_id)) if _may_exist(job_id) else None
-        if job is None:
-            raise _no_such_job()
-        return job
+    def delete(self, tenant_id: str, job_id: str) -> None:
+        """Delete a job that has ended and is owed nothing, with its history. This frees its idempotency key.
+
+        Raises:
+            NotFound: the tenant has no such job.
+            FailedPrecondition: it may not be deleted yet.
+        """
+        key = JobKey(tenant_id, job_id)
+        deletion = self._transitions.delete([key]).get(key) if may_exist(job_id) else None
+        if deletion is None:
+            raise NotFound.of_job()
+        if deletion is not Deletion.DONE:
+            raise FailedPrecondition(f"The job can't be deleted yet: {deletion.value}.")
+
+    def _asked(self, tenant_id: str, request: SubmitRequest, service_account: str | None) -> Job:
+        """The job to be, of a request that this deployment allows."""
+        return Job(
+            tenant_id=tenant_id,
+            job_id=self._new_id(),
+            image_uri=request.image_uri,
+            commands=tuple(request.commands),
+            spec=self._allowed(request, service_account),
+            max_retries=request.max_retries,
+            batch_parent=self._batch_parent,
+        )
+
+    def _allowed(self, request: SubmitRequest, service_account: str | None) -> JobSpec:
+        """What is stored of a request that this deployment allows."""
+        if problem := self._images.problem(request.image_uri):
+            raise InvalidArgument.of_field("image_uri", problem)
+        return request.spec(service_account)
+
+    def _accept(self, jobs: list[Job], allowance: Allowance) -> tuple[list[Job], bool]:
+        """Store jobs, all or none, and send a message for each."""
+        first = jobs[0]
+        with allowance.take(
+            [job.spec for job in jobs],
+            known=lambda: self._reads.is_key_taken(first.tenant_id, first.idempotency_key),
+        ) as taken:
+            outcome = self._transitions.submit_all(jobs)
+            if isinstance(outcome, NoSuchJob):
+                taken.release()
+                raise TenantGone
+            if isinstance(outcome, list):
+                stored, new = [applied.job for applied in outcome], True
+            else:
+                # Its own job, if an earlier try of this very call was applied.
+                stored, new = self._with_siblings(outcome.job), outcome.job.job_id == first.job_id
+            if not new:
+                taken.release()
+        if not new and stored[0].request_hash != first.request_hash:
+            raise Conflict(
+                "Idempotency-Key: was used before with another body",
+                {"field": "Idempotency-Key", "reason": "was used before with another body"},
+            )
+        if new:
+            for job in stored:
+                _logger.info("job accepted", extra={"tenant": job.tenant_id, "job": job.job_id})
+        waiting = [job for job in stored if job.status is JobStatus.PENDING and job.attempt == 1]
+        if waiting:
+            self._publish(*(JobMessage(job.key, job.attempt) for job in waiting))
+        return stored, new
+
+    def _with_siblings(self, first: Job) -> list[Job]:
+        keys = [JobKey(first.tenant_id, job_id) for job_id in first.spec.siblings]
+        found = self._reads.many(keys) if keys else {}
+        return [first, *(job for key in keys if (job := found.get(key)))]
 
 
-def _may_exist(job_id: str) -> bool:
-    """Our ids are UUIDs; ended jobs of an adopted database may have any that fits the column."""
-    return len(job_id) <= 36 and job_id.isprintable()
-
-
-def _no_such_job() -> NotFound:
-    # One text for missing, foreign and malformed ids: an answer must not tell which of them it was.
-    return NotFound("There is no such job.")
-
-
-def _time(text: str) -> str | None:
-    """The time of a page token, checked: as text, because a datetime drops nanoseconds."""
-    if not text:  # an adopted row may have no time
-        return None
-    try:
-        datetime.fromisoformat(text)
-    except ValueError:
-        pass
-    else:
-        if _RFC3339.fullmatch(text):
-            return text
-    raise InvalidArgument.of_field("page_token", "is not a token of this API")
+def _digest(kind: str, *parts: str) -> str:
+    """Of a request that is no single submission, whose digest it never equals."""
+    return hashlib.sha256(json.dumps([kind, *parts]).encode()).hexdigest()

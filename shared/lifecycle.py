@@ -16,8 +16,10 @@ from typing import assert_never
 
 from shared.config import Timing
 from shared.events import AttemptFailed, Cancelled, Event, Rejected, Scheduled, Started, Submitted, Succeeded
-from shared.model import FailureReason, Job, JobStatus
+from shared.model import Job, JobStatus
 from shared.retry import Verdict, judge, next_attempt
+from shared.spec import FailureReason
+from shared.status_details import StatusDetail, backoff
 
 PENDING, SCHEDULED, RUNNING = JobStatus.PENDING, JobStatus.SCHEDULED, JobStatus.RUNNING
 COMPLETED, FAILED, CANCELLED = JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED
@@ -211,7 +213,9 @@ def _foreign(job: Job, event: Event) -> str | None:
 def _enter(job: Job, target: JobStatus, event: Event, *, now: datetime, timing: Timing, jitter: float) -> Job:
     match target:
         case JobStatus.PENDING if isinstance(event, AttemptFailed):
-            return next_attempt(job, event.failure.reason, now=now, timing=timing, jitter=jitter)
+            reason = event.failure.reason
+            again = next_attempt(job, reason, now=now, timing=timing, jitter=jitter)
+            return replace(again, status_detail=str(backoff(reason))) if again.not_before else again
         case JobStatus.PENDING:
             return replace(job, status=target, created_at=now)
         case JobStatus.SCHEDULED:
@@ -229,7 +233,9 @@ def _enter(job: Job, target: JobStatus, event: Event, *, now: datetime, timing: 
             return replace(job, status=target, started_at=now, status_detail=None)
         case JobStatus.FAILED:
             assert isinstance(event, AttemptFailed | Rejected)  # noqa: S101 - the table says so
-            return replace(_ended(job, target, now), error_message=event.failure.message)
+            reason, why = event.failure.reason, event.failure.message
+            detail = str(StatusDetail(reason, why))
+            return replace(_ended(job, target, now), error_message=why, status_detail=detail)
         case JobStatus.COMPLETED | JobStatus.CANCELLED:
             return _ended(job, target, now)
         case _:

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple
+
+from shared.spec import JobSpec
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -38,172 +40,11 @@ class Actor(StrEnum):
     RECONCILER = "reconciler"
 
 
-class FailureReason(StrEnum):
-    """Why an attempt failed."""
-
-    USER_EXIT = "user_exit"
-    TIMEOUT = "timeout"
-    SPOT_PREEMPTION = "spot_preemption"
-    VM_LOST = "vm_lost"
-    VANISHED = "vanished"
-    QUEUE_TIMEOUT = "queue_timeout"
-    UNKNOWN_END = "unknown_end"
-    REJECTED = "rejected"
-    NAME_TAKEN = "name_taken"
-    PLATFORM_FAULT = "platform_fault"
-    UNKNOWN = "unknown"
-
-    @property
-    def infrastructure(self) -> bool:
-        """True where neither the tenant's program nor its request is to blame: it spends the other budget."""
-        return self in {
-            FailureReason.SPOT_PREEMPTION,
-            FailureReason.VM_LOST,
-            FailureReason.VANISHED,
-            FailureReason.QUEUE_TIMEOUT,
-        }
-
-    @property
-    def retryable(self) -> bool:
-        """False where another attempt could only meet the same refusal, or might do a work twice.
-
-        No rule makes such a failure be tried again.
-        """
-        return self not in {
-            FailureReason.REJECTED,
-            FailureReason.NAME_TAKEN,
-            FailureReason.PLATFORM_FAULT,
-            FailureReason.UNKNOWN_END,
-        }
-
-
-class RetryAction(StrEnum):
-    """What a retry rule asks for."""
-
-    RETRY = "retry"
-    FAIL = "fail"
-
-
-class Provisioning(StrEnum):
-    """The machines that attempts run on. Spot VMs are cheap, and Google may take them away at any time.
-
-    `SPOT_THEN_STANDARD` takes an ordinary VM once no infrastructure retry is left.
-    """
-
-    STANDARD = "standard"
-    SPOT = "spot"
-    SPOT_THEN_STANDARD = "spot_then_standard"
-
-
 class JobKey(NamedTuple):
     """The primary key of a job. Both are UUIDs in their canonical text form."""
 
     tenant_id: str
     job_id: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Backoff:
-    """How long retries wait at most: each `factor` times as long as the one before, up to a limit."""
-
-    first_delay_seconds: int = 10
-    factor: float = 2
-    max_delay_seconds: int = 600
-
-    def to_json(self) -> dict[str, Any]:
-        """The stored form, which is the API's as well."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetryRule:
-    """What follows a failure with one of these exit codes, or for one of these reasons; it names one kind."""
-
-    exit_codes: tuple[int, ...] = ()
-    reasons: tuple[FailureReason, ...] = ()
-    action: RetryAction
-
-    def to_json(self) -> dict[str, Any]:
-        """The stored form, which is the API's as well."""
-        kinds = {"exit_codes": list(self.exit_codes), "reasons": [reason.value for reason in self.reasons]}
-        return {name: kind for name, kind in kinds.items() if kind} | {"action": self.action.value}
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Read the stored form."""
-        return cls(
-            exit_codes=tuple(value.get("exit_codes", ())),
-            reasons=tuple(FailureReason(reason) for reason in value.get("reasons", ())),
-            action=RetryAction(value["action"]),
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetryPolicy:
-    """When a failed attempt is tried again, apart from `Job.max_retries`.
-
-    Attributes:
-        backoff: None is the deployment's own (`Timing.retry_base`).
-        rules: the first that matches decides; where none does, the budget of the cause does.
-        max_infrastructure_retries: for causes that are neither the program's nor the request's.
-    """
-
-    backoff: Backoff | None = None
-    rules: tuple[RetryRule, ...] = ()
-    max_infrastructure_retries: int = 5
-
-    def to_json(self) -> dict[str, Any]:
-        """The stored form, which is the API's as well."""
-        return {
-            "backoff": self.backoff.to_json() if self.backoff else None,
-            "rules": [rule.to_json() for rule in self.rules],
-            "max_infrastructure_retries": self.max_infrastructure_retries,
-        }
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Read the stored form; what a row from before a field lacks takes the default."""
-        known = _known(cls, value)
-        if known.get("backoff") is not None:
-            known["backoff"] = Backoff(**_known(Backoff, known["backoff"]))
-        known["rules"] = tuple(RetryRule.from_json(rule) for rule in known.get("rules", ()))
-        return cls(**known)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobSpec:
-    """What the tenant asked for beside the image and the command. Stored as `Jobs.Spec`."""
-
-    name: str | None = None
-    env: Mapping[str, str] = field(default_factory=dict)
-    timeout_seconds: int = 3600
-    retry: RetryPolicy = field(default_factory=RetryPolicy)
-    provisioning: Provisioning = Provisioning.STANDARD
-
-    def to_json(self) -> dict[str, Any]:
-        """The stored form."""
-        return {
-            "name": self.name,
-            "env": dict(self.env),
-            "timeout_seconds": self.timeout_seconds,
-            "retry": self.retry.to_json(),
-            "provisioning": self.provisioning.value,
-        }
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any] | None) -> Self:
-        """Read the stored form; what a row from before a field lacks takes the default."""
-        value = value or {}
-        known = _known(cls, value)
-        # Before there was a retry policy, its one field stood here.
-        known["retry"] = RetryPolicy.from_json({**value, **known.get("retry", {})})
-        known["provisioning"] = Provisioning(known.get("provisioning", Provisioning.STANDARD))
-        return cls(**known)
-
-
-def _known(kind: type[Backoff | RetryPolicy | JobSpec], value: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys that this release knows: what a newer one stored beside them does not stop this one."""
-    return {name: value[name] for name in kind.__dataclass_fields__ if name in value}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,6 +110,24 @@ class Attempt:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     last_ignored: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tenant:
+    """What the platform keeps of a tenant.
+
+    `email` is the verified address at the first submission, for people to read; it is not kept up to date.
+    `limits` and `job_service_account` are the operator's; `deleted_at` is set once its deletion has begun.
+    """
+
+    tenant_id: str
+    provider: str
+    subject: str
+    email: str | None = None
+    created_at: datetime | None = None
+    job_service_account: str | None = None
+    limits: Mapping[str, object] | None = None
+    deleted_at: datetime | None = None
 
 
 def is_uuid(text: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from concurrent.futures import TimeoutError as FutureTimeoutError
 
 from google.api_core.exceptions import GoogleAPICallError, RetryError
@@ -30,16 +31,22 @@ class JobPublisher:
         self._client = pubsub_v1.PublisherClient(batch_settings=pubsub_v1.types.BatchSettings(max_messages=1))
         self._topic = topic
 
-    def publish(self, message: JobMessage) -> bool:
-        """Publish and wait for the answer. True if the message is in the topic for sure."""
-        try:
-            publishing = self._client.publish(self._topic, message.encode(), retry=_RETRY, timeout=_TIMEOUT)
-            publishing.result(timeout=_TIMEOUT)
-        except (GoogleAPICallError, RetryError, FutureTimeoutError) as error:
-            _logger.warning(
-                "job message not published, reconciliation will: %s",
-                type(error).__name__,
-                extra={"job": message.key.job_id},
-            )
-            return False
-        return True
+    def publish(self, *messages: JobMessage) -> bool:
+        """Publish, all at once, and wait for the answers. True if every message is in the topic for sure."""
+        end = time.monotonic() + _TIMEOUT
+        publishing = [
+            (message, self._client.publish(self._topic, message.encode(), retry=_RETRY, timeout=_TIMEOUT))
+            for message in messages
+        ]
+        lost = 0
+        for message, answer in publishing:
+            try:
+                answer.result(timeout=max(0.0, end - time.monotonic()))
+            except (GoogleAPICallError, RetryError, FutureTimeoutError) as error:
+                lost += 1
+                _logger.warning(
+                    "job message not published, reconciliation will: %s",
+                    type(error).__name__,
+                    extra={"job": message.key.job_id},
+                )
+        return not lost

@@ -20,6 +20,7 @@ from shared.model import Actor, Job, JobKey, JobStatus
 from shared.orphans import Orphans
 from shared.rows import CHECK_SHARDS, Reads
 from shared.switches import Switches
+from shared.tenant_deletion import TenantDeletion
 from shared.transitions import Touch, Transitions
 
 _logger = logging.getLogger(__name__)
@@ -71,6 +72,7 @@ class Reconciliation:
         batch: GCP Batch.
         follower: what Batch's record means for a job.
         orphans: stops Batch jobs that no job wants.
+        deletion: goes on with the deletion of tenants.
         switches: what operators have switched off.
         publish: sends a message to topic `jobs`; True if it is in the topic for sure.
         settings: the deployment's.
@@ -87,6 +89,7 @@ class Reconciliation:
         batch: Batch,
         follower: Follower,
         orphans: Orphans,
+        deletion: TenantDeletion,
         switches: Switches,
         publish: Callable[[JobMessage], bool],
         settings: Settings,
@@ -99,6 +102,7 @@ class Reconciliation:
         self._batch = batch
         self._follower = follower
         self._orphans = orphans
+        self._deletion = deletion
         self._switches = switches
         self._publish = publish
         self._settings = settings
@@ -125,6 +129,8 @@ class Reconciliation:
             end=start + (whole / 2 if sweep else whole),
             listings=Listings(self._batch, self._settings, now=self._now, few=self._few),
         )
+        # First, or whoever has jobs enough would put it off for ever; and briefly.
+        self._delete_tenants(until=start + whole / 8)
         while keys := [key for key in self._reads.due(self._now(), _PAGE) if key not in done.seen]:
             for first in range(0, len(keys), _CHUNK):
                 if not self._spent(done):
@@ -146,6 +152,12 @@ class Reconciliation:
             self._orphans.sweep(until=until)
         except Exception:
             _logger.exception("the sweep for orphans failed; the next one is in an hour")
+
+    def _delete_tenants(self, *, until: datetime) -> None:
+        try:
+            self._deletion.proceed(until=until)
+        except Exception:
+            _logger.exception("no tenant is deleted; the next tick tries again")
 
     def _spent(self, done: _Round) -> bool:
         return done.checks >= _MOST_CHECKS or self._now() > done.end

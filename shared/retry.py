@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 
 from shared.config import Timing
 from shared.events import Failure
-from shared.model import Backoff, FailureReason, Job, JobStatus, Provisioning, RetryAction, RetryRule
+from shared.model import Job, JobStatus
+from shared.spec import Backoff, FailureReason, Provisioning, RetryAction, RetryRule
 
 # More retries than any budget allows, and powers that a float holds.
 _MOST_STEPS = 300

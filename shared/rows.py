@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from google.api_core.datetime_helpers import DatetimeWithNanoseconds
-from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, JsonObject, KeyRange, KeySet, param_types
+from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, JsonObject, KeyRange, KeySet
 from google.cloud.spanner_v1.database import Database
 
-from shared.model import Attempt, Job, JobKey, JobSpec, JobStatus, Transition
+from shared.model import Attempt, Job, JobKey, JobStatus, Transition
+from shared.spec import JobSpec
 
 _logger = logging.getLogger(__name__)
 
@@ -21,6 +22,9 @@ TRANSITION_ID_DIGITS = 20
 
 # Seconds. The client would wait for an hour, the caller of a function for a minute.
 READ_TIMEOUT = 10.0
+
+# So many jobs of one moment, which one batch has, cost a page of a listing no second read.
+_TIES = 100
 
 
 def _column(field: str) -> str:
@@ -37,22 +41,48 @@ COMMIT_TIMES = frozenset({"created_at", "updated_at", "scheduled_at", "started_a
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
-    """Where a listing stands: after this job, in the order newest first.
+class Entry:
+    """A job's place in a listing.
 
     `created_at` is RFC 3339 text with all the digits that are stored; None where an adopted row has no time.
+    `status` is None in a listing without a status.
     """
 
+    tenant_id: str
+    status: str | None
     created_at: str | None
     job_id: str
 
     @classmethod
-    def of(cls, job: Job) -> Position:
-        """The position of a job that was read."""
-        at = job.created_at
-        if isinstance(at, DatetimeWithNanoseconds):
-            return cls(at.rfc3339(), job.job_id)
-        return cls(at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ") if at else None, job.job_id)
+    def of(cls, row: Sequence[Any]) -> Entry:
+        """The entry that was read: tenant, status if it is of the index, time, job."""
+        tenant_id, *status, created_at, job_id = row
+        return cls(tenant_id, status[0] if status else None, _text(created_at), job_id)
+
+    @property
+    def key(self) -> JobKey:
+        """The job's primary key."""
+        return JobKey(self.tenant_id, self.job_id)
+
+    @property
+    def moment(self) -> list[str | None]:
+        """Its key in the index."""
+        return self.parts[:-1]
+
+    @property
+    def parts(self) -> list[str | None]:
+        """What it is sorted by."""
+        return [self.tenant_id, *([self.status] if self.status else []), self.created_at, self.job_id]
+
+    def seen_by(self, position: Entry) -> bool:
+        """Whether whoever is at `position` has passed it; it does not lie in an earlier moment."""
+        return self.moment == position.moment and self.job_id <= position.job_id
+
+
+def _text(at: datetime | None) -> str | None:
+    if isinstance(at, DatetimeWithNanoseconds):
+        return str(at.rfc3339())
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z") if at else None
 
 
 def job_from_row(row: Sequence[Any]) -> Job:
@@ -104,6 +134,13 @@ class Reads:
                 found[key] = None
         return found
 
+    def is_key_taken(self, tenant_id: str, idempotency_key: str | None) -> bool:
+        """Whether the tenant has a job that was submitted under this key; 1 RPC."""
+        if idempotency_key is None:
+            return False
+        keys = KeySet(keys=[[tenant_id, idempotency_key]])
+        return bool(self._keys(keys, index="JobsByIdempotencyKey", limit=1))
+
     def job_by_idempotency_key(self, tenant_id: str, idempotency_key: str) -> Job | None:
         """The job that the tenant submitted under this key; 2 RPCs."""
         keys = KeySet(keys=[[tenant_id, idempotency_key]])
@@ -113,35 +150,68 @@ class Reads:
             )
         return self.job(JobKey(tenant_id, found[0][0])) if found else None
 
-    def jobs(
-        self, tenant_id: str, *, status: JobStatus | None, after: Position | None, limit: int
-    ) -> list[Job]:
-        """A page of the tenant's jobs, newest first; 1 RPC."""
-        index = "JobsByStatus" if status else "JobsByCreatedAt"
-        where = ["TenantId = @tenant"]
-        params: dict[str, Any] = {"tenant": tenant_id, "limit": limit}
-        types = {"tenant": param_types.STRING, "limit": param_types.INT64}
-        if status:
-            where.append("Status = @status")
-            params["status"], types["status"] = status.value, param_types.STRING
-        if after:
-            params["job"], types["job"] = after.job_id, param_types.STRING
-            if after.created_at is None:
-                where.append("CreatedAt IS NULL AND JobId > @job")
-            else:
-                earlier = "CreatedAt < @created OR CreatedAt IS NULL"
-                where.append(f"({earlier} OR (CreatedAt = @created AND JobId > @job))")
-                params["created"], types["created"] = after.created_at, param_types.TIMESTAMP
-        # Column and index names are constants of this module; every value is a parameter.
-        sql = (
-            f"SELECT {', '.join(JOB_COLUMNS.values())} FROM Jobs@{{FORCE_INDEX={index}}} "  # noqa: S608
-            f"WHERE {' AND '.join(where)} ORDER BY CreatedAt DESC, JobId LIMIT @limit"
-        )
+    def job_entries(
+        self,
+        prefix: Sequence[str],
+        *,
+        by_status: bool = False,
+        after: Entry | None = None,
+        newer_than: str | None = None,
+        limit: int,
+    ) -> tuple[list[Entry], bool]:
+        """A stretch of a listing index: each tenant's jobs (or those of each status of it), newest first.
+
+        1 RPC, which reads `limit` entries and 100 more for the moment of `after`, however many jobs there
+        are. Only where more are of that moment, it may take another.
+
+        Args:
+            prefix: what the entries begin with: nothing, a tenant, or with `by_status` a tenant and a status.
+            by_status: which index.
+            after: the entry after which to begin.
+            newer_than: end before jobs of this time (RFC 3339, UTC); only with a prefix.
+            limit: how many entries at most.
+
+        Returns:
+            The entries, at least one if there is any, and whether there may be more.
+        """
+        columns = ["TenantId", *(["Status"] if by_status else []), "CreatedAt", "JobId"]
+        span = limit + (_TIES if after else 0)
+        while True:
+            with self._database.snapshot() as snapshot:
+                rows = list(
+                    snapshot.read(
+                        "Jobs",
+                        columns,
+                        _stretch(prefix, after, newer_than),
+                        index="JobsByStatus" if by_status else "JobsByCreatedAt",
+                        limit=span,
+                        timeout=READ_TIMEOUT,
+                    )
+                )
+            read = [Entry.of(row) for row in rows]
+            # A key of the index has no job id: of one moment all are read, and those that were seen dropped.
+            entries = [entry for entry in read if after is None or not entry.seen_by(after)]
+            if entries or len(rows) < span:
+                return entries[:limit], len(rows) == span or len(entries) > limit
+            span *= 8
+
+    def job_keys(self, tenant_id: str, *, after: str | None = None, limit: int) -> list[JobKey]:
+        """The tenant's jobs in the order of their ids, after the id `after`; 1 RPC."""
+        start = {"start_closed": [tenant_id]} if after is None else {"start_open": [tenant_id, after]}
+        return self._keys(KeySet(ranges=[KeyRange(**start, end_closed=[tenant_id])]), limit=limit)
+
+    def live_keys(self, tenant_id: str, *, limit: int) -> list[JobKey]:
+        """Jobs of the tenant that have not ended; 1 RPC, whose cost follows their number."""
+        live = [status.value for status in JobStatus if not status.final]
+        ranges = [KeyRange(start_closed=[tenant_id, name], end_closed=[tenant_id, name]) for name in live]
+        return self._keys(KeySet(ranges=ranges), index="JobsByStatus", limit=limit)
+
+    def _keys(self, keys: KeySet, *, index: str = "", limit: int) -> list[JobKey]:
         with self._database.snapshot() as snapshot:
-            return [
-                job_from_row(row)
-                for row in snapshot.execute_sql(sql, params=params, param_types=types, timeout=READ_TIMEOUT)
-            ]
+            rows = snapshot.read(
+                "Jobs", ["TenantId", "JobId"], keys, index=index, limit=limit, timeout=READ_TIMEOUT
+            )
+            return [JobKey(*row) for row in rows]
 
     def transitions(self, key: JobKey, *, after: str | None, limit: int) -> list[Transition]:
         """A page of a job's history, oldest first, after the transition id `after`; 1 RPC."""
@@ -205,12 +275,26 @@ class Reads:
             return [(at, JobKey(tenant_id, job_id)) for at, tenant_id, job_id in rows]
 
 
+def _stretch(prefix: Sequence[str], after: Entry | None, newer_than: str | None) -> KeySet:
+    if not prefix and after is None:
+        return KeySet(all_=True)
+    start = after.moment if after else list(prefix)
+    if newer_than is not None:
+        return KeySet(ranges=[KeyRange(start_closed=start, end_open=[*prefix, newer_than])])
+    return KeySet(ranges=[KeyRange(start_closed=start, end_closed=list(prefix))])
+
+
 def _children(key: JobKey) -> KeyRange:
     return KeyRange(start_closed=list(key), end_closed=list(key))
 
 
+def is_ours(row: Transition) -> bool:
+    """Whether this system wrote it: rows of an adopted database have random ids."""
+    return len(row.transition_id) == TRANSITION_ID_DIGITS and row.transition_id.isdigit()
+
+
 def _order(row: Transition) -> tuple[bool, datetime, str]:
     """Rows of an adopted database have random ids, and perhaps no time: they come first, by their time."""
-    ours = len(row.transition_id) == TRANSITION_ID_DIGITS and row.transition_id.isdigit()
+    ours = is_ours(row)
     at = None if ours else row.transitioned_at
     return ours, at or datetime.min.replace(tzinfo=UTC), row.transition_id

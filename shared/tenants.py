@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable
+from dataclasses import replace
 from threading import Lock
 
 from google.api_core import exceptions
@@ -15,41 +14,35 @@ from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, KeySet
 from google.cloud.spanner_v1.batch import Batch
 from google.cloud.spanner_v1.database import Database
 
-from shared.commits import commit
-from shared.config import Admission
-from shared.errors import PermissionDenied, Unavailable
+from shared.callers import Admission
+from shared.commits import PATIENT, Patience, commit
+from shared.config import Timing
+from shared.errors import NotFound, PermissionDenied, Unavailable
 from shared.identity import Identity, admits
+from shared.model import Tenant
+from shared.rows import READ_TIMEOUT
 
-CACHE_SECONDS = 30.0
+CACHE_SECONDS = Timing().tenant_cache.total_seconds()
 """For so long another process may not notice that a tenant was deleted or changed by an operator."""
 CACHE_SIZE = 10_000
 
 _INSERTED = ("TenantId", "UserEmail", "OAuthProvider", "OAuthUserId", "CreatedAt", "UpdatedAt")
-_READ = ("TenantId", "UserEmail", "JobServiceAccount", "Limits", "DeletedAt")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tenant:
-    """What the platform keeps of a tenant.
-
-    `email` is the verified address at the first submission, for people to read; it is not kept up to date.
-    `limits` and `job_service_account` are the operator's; `deleted_at` is set once its deletion has begun.
-    """
-
-    tenant_id: str
-    email: str | None = None
-    job_service_account: str | None = None
-    limits: Mapping[str, object] | None = None
-    deleted_at: datetime | None = None
+_READ = ("TenantId", "UserEmail", "CreatedAt", "JobServiceAccount", "Limits", "DeletedAt")
 
 
 class Tenants:
     """Finds and makes tenants; remembers them for `CACHE_SECONDS`. Safe to share between threads."""
 
     def __init__(
-        self, database: Database, admission: Admission, *, clock: Callable[[], float] = time.monotonic
+        self,
+        database: Database,
+        admission: Admission,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        patience: Patience = PATIENT,
     ) -> None:
         self._database = database
+        self._patience = patience
         self._admission = admission
         self._cache = _Cache(clock)
 
@@ -84,6 +77,40 @@ class Tenants:
             raise PermissionDenied("This tenant is being deleted and takes no new jobs.")
         return tenant
 
+    def look(self, identity: Identity) -> Tenant:
+        """The tenant as it is stored now.
+
+        Raises:
+            NotFound: there is none.
+        """
+        tenant = _read(self._database, identity)
+        if tenant is None:
+            raise _no_tenant()
+        return tenant
+
+    def delete(self, identity: Identity) -> Tenant:
+        """Begin to delete the tenant: it takes no jobs any more, here at once, elsewhere in `CACHE_SECONDS`.
+
+        Reconciliation does the rest. Once more changes nothing.
+
+        Raises:
+            NotFound: there is none.
+            Unavailable: nobody knows whether it has begun.
+        """
+        tenant = self.look(identity)
+
+        def write(batch: Batch) -> None:
+            columns = ("TenantId", "DeletedAt", "UpdatedAt")
+            batch.update("Tenants", columns, [(tenant.tenant_id, COMMIT_TIMESTAMP, COMMIT_TIMESTAMP)])
+
+        if tenant.deleted_at is None:
+            try:
+                tenant = replace(tenant, deleted_at=commit(self._database, write, patience=self._patience))
+            except exceptions.NotFound:
+                raise _no_tenant() from None
+        self._cache.put(identity, tenant)
+        return tenant
+
     def forget(self, identity: Identity) -> None:
         """Read the tenant anew next time: it was changed, or turned out to be gone."""
         self._cache.discard(identity)
@@ -102,14 +129,16 @@ class Tenants:
 
     def _create(self, identity: Identity) -> Tenant:
         email = identity.email if identity.email_verified else None
-        tenant = Tenant(tenant_id=str(uuid.uuid4()), email=email)
+        tenant = Tenant(
+            tenant_id=str(uuid.uuid4()), provider=identity.provider, subject=identity.subject, email=email
+        )
 
         def write(batch: Batch) -> None:
             names = (tenant.tenant_id, email, identity.provider, identity.subject)
             batch.insert("Tenants", _INSERTED, [(*names, COMMIT_TIMESTAMP, COMMIT_TIMESTAMP)])
 
         try:
-            commit(self._database, write)
+            tenant = replace(tenant, created_at=commit(self._database, write, patience=self._patience))
         except exceptions.AlreadyExists:
             # Another first submission won the identity, or an earlier try of this very commit did.
             winner = _read(self._database, identity)
@@ -120,22 +149,31 @@ class Tenants:
         return tenant
 
 
+def _no_tenant() -> NotFound:
+    return NotFound("You have no tenant: your first submission makes it.")
+
+
 def _read(database: Database, identity: Identity) -> Tenant | None:
     """The stored tenant: one RPC when there is none, two when there is."""
     key = KeySet(keys=[(identity.provider, identity.subject)])
     with database.snapshot() as snapshot:
-        found = list(snapshot.read("Tenants", ["TenantId"], key, index="TenantsByIdentity"))
+        found = list(
+            snapshot.read("Tenants", ["TenantId"], key, index="TenantsByIdentity", timeout=READ_TIMEOUT)
+        )
     if not found:
         return None
     # A second single-use read, not a transaction: the identity of a tenant never changes.
     with database.snapshot() as snapshot:
-        rows = list(snapshot.read("Tenants", _READ, KeySet(keys=found)))
+        rows = list(snapshot.read("Tenants", _READ, KeySet(keys=found), timeout=READ_TIMEOUT))
     if not rows:
         return None
-    tenant_id, email, job_service_account, limits, deleted_at = rows[0]
+    tenant_id, email, created_at, job_service_account, limits, deleted_at = rows[0]
     return Tenant(
         tenant_id=tenant_id,
+        provider=identity.provider,
+        subject=identity.subject,
         email=email,
+        created_at=created_at,
         job_service_account=job_service_account,
         limits=limits,
         deleted_at=deleted_at,
@@ -162,6 +200,9 @@ class _Cache:
     def put(self, identity: Identity, tenant: Tenant) -> None:
         key = (identity.provider, identity.subject)
         with self._lock:
+            _, known = self._entries.get(key, (0.0, None))
+            if known and known.deleted_at and known.tenant_id == tenant.tenant_id and not tenant.deleted_at:
+                return  # a read that began before the deletion
             self._entries[key] = (self._clock() + CACHE_SECONDS, tenant)
             self._entries.move_to_end(key)
             if len(self._entries) > CACHE_SIZE:

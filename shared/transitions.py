@@ -15,6 +15,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from datetime import datetime
+from enum import Enum
 from typing import Any, cast
 
 from google.api_core import exceptions
@@ -62,6 +63,15 @@ class Touch:
     finished_at: datetime | None = None
 
 
+class Deletion(Enum):
+    """What became of a job that was to be deleted. The values are why it is kept, for its owner."""
+
+    DONE = "it is deleted"
+    LIVE = "it has not ended"
+    OWED = "it has ended, but not yet for certain in Batch"
+    YOUNG = "it was submitted a moment ago"
+
+
 class Transitions:
     """Applies events to jobs.
 
@@ -96,16 +106,30 @@ class Transitions:
             Applied with the stored job. Duplicate with the job that holds the same id (then an earlier try
             of this very call was applied) or the same idempotency key. NotFound: there is no such tenant.
         """
-        decision = self._decide(job, Submitted())
-        assert isinstance(decision, Applied)  # noqa: S101 - nothing else follows from Submitted at version 0
+        outcome = self.submit_all([job], actor)
+        return outcome[0] if isinstance(outcome, list) else outcome
+
+    def submit_all(
+        self, jobs: Sequence[Job], actor: Actor = Actor.TENANT
+    ) -> list[Applied] | Duplicate | NotFound:
+        """Store new jobs of one tenant, each with its first audit row, all or none; 1 RPC.
+
+        Only the first may have an idempotency key: it stands for all.
+
+        Returns:
+            Applied for each. Duplicate and NotFound as `submit` has them for the first.
+        """
+        decisions = [self._new(job) for job in jobs]
+        job = jobs[0]
+
+        def write(batch: Batch) -> None:
+            for decision in decisions:
+                _write_new(batch, decision, actor)
+
         for _ in range(_MOST_COLLISIONS):
             try:
-                at = commit(
-                    self._database,
-                    lambda batch: _write_new(batch, decision, actor),
-                    patience=self._patience,
-                )
-                return Applied(_dated(decision.job, None, at), decision.steps)
+                at = commit(self._database, write, patience=self._patience)
+                return [Applied(_dated(decision.job, None, at), decision.steps) for decision in decisions]
             except exceptions.NotFound:
                 return NotFound()
             except exceptions.AlreadyExists:
@@ -145,6 +169,39 @@ class Transitions:
             else:
                 return Applied(_dated(decision.job, job, at), decision.steps)
         raise Unavailable("The job changes too often; please try again.")
+
+    def delete(self, keys: Sequence[JobKey]) -> dict[JobKey, Deletion]:
+        """Delete those jobs that have ended and are owed nothing, with history and attempts; 2 RPCs.
+
+        No lock is held between the look and the deletion: such a row never changes again. What comes later,
+        an event, a touch or a message, finds no job and does nothing; no Batch job is left to speak of it.
+        Only the commit of its submission could, if it was sent twice and one was held up on its way, bring
+        the job back as new: so one that is younger than `Timing.delete_age` is kept.
+
+        Returns:
+            What became of each job that was found.
+        """
+        columns = ("TenantId", "JobId", "Status", "NextCheckAt", "CreatedAt")
+        with self._database.snapshot() as snapshot:
+            rows = list(snapshot.read("Jobs", columns, KeySet(keys=keys), timeout=READ_TIMEOUT))
+        found = {
+            JobKey(tenant_id, job_id): self._deletion(JobStatus(status), check, created)
+            for tenant_id, job_id, status, check, created in rows
+        }
+        done = KeySet(keys=[key for key, deletion in found.items() if deletion is Deletion.DONE])
+        if done.keys:
+            commit(self._database, lambda batch: batch.delete("Jobs", done), patience=self._patience)
+        return found
+
+    def _deletion(
+        self, status: JobStatus, next_check_at: datetime | None, created_at: datetime | None
+    ) -> Deletion:
+        if not status.final:
+            return Deletion.LIVE
+        if next_check_at is not None:
+            return Deletion.OWED
+        young = created_at is not None and self._now() - created_at < self._timing.delete_age
+        return Deletion.YOUNG if young else Deletion.DONE
 
     def touch(self, touch: Touch) -> bool:
         """Set when a job is looked at next, and what `Touch` says besides; no transition.
@@ -207,6 +264,11 @@ class Transitions:
 
     def _run(self, write: Callable[[Transaction], object]) -> object:
         return self._database.run_in_transaction(write, timeout_secs=_TOUCH_TIMEOUT, default_retry_delay=0.02)
+
+    def _new(self, job: Job) -> Applied:
+        decision = self._decide(job, Submitted())
+        assert isinstance(decision, Applied)  # noqa: S101 - nothing else follows from Submitted at version 0
+        return decision
 
     def _decide(self, job: Job | None, event: Event) -> Decision:
         return decide(job, event, now=self._now(), timing=self._timing, jitter=self._jitter())

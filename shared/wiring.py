@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import cache, wraps
+from functools import cache, partial, wraps
 from threading import RLock
 from typing import TYPE_CHECKING, TypeVar
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from shared.publisher import JobPublisher
     from shared.reconcile import Reconciliation
     from shared.switches import Switches
+    from shared.task_logs import TaskLogs
 
 
 # How long a reconciliation repeats a commit: the next tick comes soon, and other rows wait meanwhile.
@@ -90,15 +91,21 @@ def verifier() -> TokenVerifier:
     """Proves who is calling; reaches the issuers only when the first token comes."""
     from shared.identity import TokenVerifier  # noqa: PLC0415
 
-    return TokenVerifier(settings().issuers)
+    return TokenVerifier(settings().issuers, operators=settings().operators)
 
 
 @_once
 def api() -> Api:
     """The HTTP API."""
+    from shared.handlers import Handlers  # noqa: PLC0415
     from shared.http import Api  # noqa: PLC0415
+    from shared.job_events import Trail  # noqa: PLC0415
     from shared.jobs import Jobs  # noqa: PLC0415
+    from shared.limits import Limiter  # noqa: PLC0415
+    from shared.logs import Logs  # noqa: PLC0415
+    from shared.streams import Streams  # noqa: PLC0415
     from shared.tenants import Tenants  # noqa: PLC0415
+    from shared.usage import OpenJobs  # noqa: PLC0415
 
     chosen = settings()
     jobs = Jobs(
@@ -106,9 +113,20 @@ def api() -> Api:
         reads=Reads(database()),
         publish=_publisher().publish,
         batch_parent=chosen.batch_parent,
+        images=chosen.images,
     )
     tenants = Tenants(database(), chosen.admission)
-    return Api(jobs=jobs, tenants=tenants, verifier=verifier())
+    limiter = Limiter(chosen.limits, OpenJobs(database()))
+    reads, timing = Reads(database()), chosen.timing
+    handlers = Handlers(
+        jobs=jobs,
+        tenants=tenants,
+        limiter=limiter,
+        streams=Streams(most=chosen.threads // 2, seconds=timing.stream.total_seconds()),
+        trail=partial(Trail, reads),
+        logs=Logs(reads=reads, task_logs=_task_logs, delay=timing.log_delay, now=_now),
+    )
+    return Api(handlers=handlers, tenants=tenants, verifier=verifier())
 
 
 @_once
@@ -132,6 +150,7 @@ def reconciliation() -> Reconciliation:
     """Reconciliation."""
     from shared.orphans import Orphans  # noqa: PLC0415
     from shared.reconcile import Reconciliation  # noqa: PLC0415
+    from shared.tenant_deletion import TenantDeletion  # noqa: PLC0415
 
     transitions, reads = _transitions(_SHORT), Reads(database())
     return Reconciliation(
@@ -140,6 +159,14 @@ def reconciliation() -> Reconciliation:
         batch=_batch(),
         follower=_follower(transitions),
         orphans=Orphans(reads=reads, batch=_batch(), settings=settings(), now=_now),
+        deletion=TenantDeletion(
+            database(),
+            reads=reads,
+            transitions=transitions,
+            publish=_publisher().publish,
+            timing=settings().timing,
+            now=_now,
+        ),
         switches=_switches(),
         publish=_publisher().publish,
         settings=settings(),
@@ -178,6 +205,13 @@ def _batch() -> Batch:
 
     chosen = settings()
     return BatchClient(connect(chosen.batch_emulator_host), create_deadline=chosen.timing.create_deadline)
+
+
+@_once
+def _task_logs() -> TaskLogs:
+    from shared.log_client import LogClient  # noqa: PLC0415
+
+    return LogClient(emulator_host=settings().logging_emulator_host)
 
 
 @_once

@@ -19,6 +19,7 @@ from google.cloud import batch_v1
 
 from jennah.local.batch_faults import Action
 from jennah.local.batch_jobs import TASK_GROUP, ExitCode, Job, JobState, Task, TaskState
+from jennah.local.batch_launcher import TaskLog
 from jennah.local.batch_notifications import Notifier
 from jennah.local.batch_rules import Rules
 from jennah.local.batch_runner import Command, Runner, argv_of, environment_of
@@ -161,6 +162,7 @@ class Execution:
             for index, runnable in enumerate(spec.runnables):
                 if failure and not runnable.always_run:
                     continue
+                _say_what_is_missing(log, spec, runnable)
                 env = environment_of(self.job, task, runnable, retry)
                 command = Command(argv_of(runnable) or _stand_in(log), env, work, log)
                 code = await self._runner.run(self.job, task, index, retry, command)
@@ -203,11 +205,21 @@ class Execution:
 
 
 def _stand_in(log: Path) -> tuple[str, ...]:
-    with log.open("a") as output:
-        output.write(
-            "There is no container here, so the image's own command is not known: ran `true` instead.\n"
-        )
+    _note(log, "There is no container here, so the image's own command is not known: ran `true` instead.")
     return ("true",)
+
+
+def _say_what_is_missing(log: Path, spec: batch_v1.TaskSpec, runnable: batch_v1.Runnable) -> None:
+    if secrets := runnable.environment.secret_variables:
+        _note(log, f"There is no Secret Manager here: not set are {', '.join(sorted(secrets))}.")
+    if spec.volumes:
+        _note(log, "There is no Cloud Storage here: nothing is mounted.")
+
+
+def _note(log: Path, sentence: str) -> None:
+    words = TaskLog(log, "stderr")
+    words.write(f"{sentence}\n".encode())
+    words.close()
 
 
 def _log_defect(work: asyncio.Task[None]) -> None:

@@ -9,10 +9,11 @@ and SIGINT end it and every task; a SIGKILL ends the tasks too (`batch_launcher`
 
     ledger.jsonl                    what has really run (`batch_runner.read_ledger`)
     JOB_UID/task-0-INDEX.log        standard output and error of a task, both
+    JOB_UID/task-0-INDEX.jsonl      the same line by line, with times and streams (`batch_launcher.TaskLog`)
 
-The same port serves the fault controls (`batch_faults`). Jobs live in memory only. One event loop does
-everything: no call has to wait for another, so threads would bring only locks, and a state change is a plain
-assignment.
+The same port serves those logs as Cloud Logging does (`batch_logs`), and the fault controls
+(`batch_faults`). Jobs live in memory only. One event loop does everything: no call has to wait for another,
+so threads would bring only locks, and a state change is a plain assignment.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ import grpc
 from jennah.local.batch_api import BatchApi
 from jennah.local.batch_execution import Execution
 from jennah.local.batch_jobs import Job
+from jennah.local.batch_logs import TaskLogs
 from jennah.local.batch_notifications import Notifier, publish_nowhere, publisher_to
 from jennah.local.batch_rules import Rules
 from jennah.local.batch_runner import LEDGER, Runner
@@ -104,9 +106,9 @@ async def serve(options: Options) -> None:
                 job, options.directory / job.uid, runner=runner, places=places, rules=rules, notifier=notifier
             )
 
-        api = BatchApi(execute)
+        api, logs = BatchApi(execute), TaskLogs(options.directory)
         server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-        server.add_generic_rpc_handlers((*batch_handlers(Door(rules), api), fault_handlers(rules, api)))
+        server.add_generic_rpc_handlers((*batch_handlers(Door(rules), api, logs), fault_handlers(rules, api)))
         port = server.add_insecure_port(f"127.0.0.1:{options.port}")
         await server.start()
         sys.stdout.write(f"serving 127.0.0.1:{port}\n")

@@ -2,8 +2,8 @@
 
 The limits are those that Batch documents for v1 (its REST reference and quota page). Three kinds of refusal
 have no model in Batch: a barrier, a background runnable, and whatever else the process runner would have to
-ignore although it changes what a task does. Machines, disks, volumes, networks and accounts are kept and
-shown, and have no effect here.
+ignore although it changes what a task does. Machines, disks, networks and accounts are kept and shown, and
+have no effect here; nor have volumes and secrets, of which the task's log says so.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from google.cloud import batch_v1
 _PARENT = re.compile(r"projects/[^/]+/locations/[^/]+")
 _JOB_ID = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 _TOPIC = re.compile(r"projects/[^/]+/topics/[^/]+")
+_SECRET = re.compile(r"projects/[^/]+/secrets/[^/]+/versions/[^/]+")
 _MAX_BYTES = 1_000_000
 _MAX_TASKS = 100_000
 _MAX_PARALLELISM = 5_000
@@ -117,6 +118,9 @@ def _check_task_spec(spec: batch_v1.TaskSpec) -> None:
         invalid("task_spec.max_run_duration must be greater than 0 s.")
     if spec.lifecycle_policies:
         invalid("task_spec.lifecycle_policies: the local Batch service does not know them.")
+    for index, volume in enumerate(spec.volumes):
+        if not volume.mount_path.startswith("/"):
+            invalid(f"task_spec.volumes[{index}].mount_path must be an absolute path.")
     _check_environment("task_spec.environment", spec.environment)
     _check_variables("task_spec.environments", spec.environments)
     for index, runnable in enumerate(spec.runnables):
@@ -150,6 +154,11 @@ def _check_runnable(field: str, runnable: batch_v1.Runnable) -> None:
 def _check_environment(field: str, environment: batch_v1.Environment) -> None:
     _check_variables(f"{field}.variables", environment.variables)
     _check_variables(f"{field}.secret_variables", environment.secret_variables)
+    for name, version in environment.secret_variables.items():
+        if not _SECRET.fullmatch(version):
+            invalid(
+                f"{field}.secret_variables.{name} must be projects/PROJECT/secrets/SECRET/versions/VERSION."
+            )
     if "encrypted_variables" in environment:
         invalid(f"{field}.encrypted_variables: the local Batch service has no keys.")
 

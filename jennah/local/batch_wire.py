@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import grpc
 from google.cloud import batch_v1
+from google.cloud.logging_v2.types import ListLogEntriesRequest
 from google.longrunning import operations_pb2  # type: ignore[import-untyped] # no stubs exist
 from google.protobuf.message import Message
 
@@ -16,6 +17,8 @@ from jennah.local.batch_api import Answer, BatchApi
 from jennah.local.batch_faults import SERVICE as FAULTS
 from jennah.local.batch_faults import Action, Rule, decode, encode
 from jennah.local.batch_jobs import JobState
+from jennah.local.batch_logs import SERVICE as LOGGING
+from jennah.local.batch_logs import TaskLogs, job_id_in
 from jennah.local.batch_rules import Rules
 from jennah.local.batch_specs import Refused
 
@@ -84,8 +87,8 @@ class Door:
             call.exception()  # its caller may be gone, and then nobody else looks at it
 
 
-def batch_handlers(door: Door, api: BatchApi) -> list[grpc.GenericRpcHandler]:
-    """`BatchService`, and of `google.longrunning.Operations` what its clients need."""
+def batch_handlers(door: Door, api: BatchApi, logs: TaskLogs) -> list[grpc.GenericRpcHandler]:
+    """`BatchService`, and what its clients need of `google.longrunning.Operations` and of Cloud Logging."""
 
     def by_name(request: Any) -> str:
         return _job_id_in(request.name)
@@ -108,9 +111,11 @@ def batch_handlers(door: Door, api: BatchApi) -> list[grpc.GenericRpcHandler]:
     operations = {
         "GetOperation": _Method(operations_pb2.GetOperationRequest.FromString, api.get_operation, by_name)
     }
+    entries = {"ListLogEntries": _Method(ListLogEntriesRequest.deserialize, logs.list_entries, job_id_in)}
     return [
         door.handler("google.cloud.batch.v1.BatchService", methods),
         door.handler("google.longrunning.Operations", operations),
+        door.handler(LOGGING, entries),
     ]
 
 

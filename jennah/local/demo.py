@@ -27,12 +27,13 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from jennah import timeline
 from jennah.client import Client, ClientError, Job, Transition
 from jennah.local.batch_runner import Run, read_ledger
 from jennah.local.cloud import LocalCloud
 from jennah.local.processes import LocalCloudError, free_port
 from jennah.local.tokens import fetch_token
-from jennah.render import console_on, elapsed, printable, show, status_text, transitions_table
+from jennah.render import console_on, elapsed, printable, show, status_text
 
 _EMAIL: Final = "demo@example.com"
 _PATIENCE_SECONDS: Final = 90.0
@@ -209,7 +210,7 @@ def _show_end(act: _Act, batch: Path, console: Console) -> None:
         for number, lines in enumerate(_output(act.job, batch), 1)
         for line in lines
     ]
-    show(console, Group(heading, transitions_table(act.trail), *output))
+    show(console, Group(heading, timeline.table(act.trail), *output))
 
 
 def _output(job: Job, batch: Path) -> list[list[str]]:

@@ -58,6 +58,8 @@ _TIMING: Final = {
     # The emulator pushes in rounds: one call that waits holds up every message of its topic.
     "JENNAH_CREATE_DEADLINE_SECONDS": "3",
     "JENNAH_SETTLE_MARGIN_SECONDS": "30",
+    "JENNAH_DELETE_AGE_SECONDS": "0.001",
+    "JENNAH_LOG_DELAY_SECONDS": "0.001",  # a task's log is complete when its end is known
 }
 
 
@@ -109,6 +111,7 @@ class Services:
             "SPANNER_EMULATOR_REST": f"http://127.0.0.1:{self.spanner_rest_port}/",
             "PUBSUB_EMULATOR_HOST": self._host("pubsub"),
             "BATCH_EMULATOR_HOST": self._host("batch"),
+            "LOGGING_EMULATOR_HOST": self._host("batch"),  # the local Batch service keeps its tasks' logs
             "JENNAH_DEPLOYMENT": "local",
             "JENNAH_OIDC_ISSUERS": issuer_settings(self._issuer_url),
             "JENNAH_ADMIT": "everyone",

@@ -17,10 +17,10 @@ from google.cloud.spanner_v1.database import Database
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from jennah.access import REFUSED, CommandFailed
 from jennah.operations.check import OVERDUE, Check, Figures, Violation
 from jennah.operations.database import one_sentence, opened
 from jennah.operations.pause import Switch
+from jennah.output import REFUSED, CommandFailed
 from jennah.render import console_on, printable, show
 from shared.config import Settings
 

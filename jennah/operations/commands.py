@@ -14,13 +14,13 @@ from dataclasses import asdict
 import typer
 from rich.table import Table
 
-from jennah.access import CommandFailed
 from jennah.operations.database import one_sentence, opened
 from jennah.operations.description import compare, describe, read_expected
 from jennah.operations.migrate import Migrated, Plan, PreflightFailed, plan, survey
 from jennah.operations.migrate import migrate as bring_up_to_date
 from jennah.operations.preflight_rows import Problem
 from jennah.operations.sql import Migration, schema_directory
+from jennah.output import CommandFailed
 from jennah.render import console_on, printable, show
 from shared.config import Settings
 

@@ -12,9 +12,9 @@ from google.cloud import spanner
 from google.cloud.spanner_v1.database import Database
 from google.cloud.spanner_v1.instance import Instance
 
-from jennah.access import REFUSED, CommandFailed
 from jennah.operations.reach import unanswered
 from jennah.operations.sql import SchemaError
+from jennah.output import REFUSED, CommandFailed
 from shared.config import Settings
 from shared.errors import SettingsError
 

@@ -18,7 +18,6 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from jennah.access import MISUSED, REFUSED, UNREACHABLE, CommandFailed
 from jennah.operations.dead_letters import (
     DeadLetters,
     DeadLettersError,
@@ -28,6 +27,7 @@ from jennah.operations.dead_letters import (
     opened,
 )
 from jennah.operations.letters import DeadLetter
+from jennah.output import MISUSED, REFUSED, UNREACHABLE, CommandFailed
 from jennah.render import console_on, printable, show, timestamp
 from shared.config import Settings
 from shared.errors import SettingsError

@@ -13,9 +13,10 @@ from dataclasses import replace
 from jennah.operations.replay import FAILURES, BrokenHistory, Replayed, differences, replay, shown
 from shared.batch_ids import batch_id
 from shared.events import Failure
-from shared.model import Actor, Attempt, FailureReason, Job, JobStatus, Transition, is_uuid
+from shared.model import Actor, Attempt, Job, JobStatus, Transition, is_uuid
 from shared.retry import judge
 from shared.rows import TRANSITION_ID_DIGITS
+from shared.spec import FailureReason
 
 _LIVE = frozenset(status for status in JobStatus if not status.final)
 _BATCH_NAME = re.compile(r"projects/([^/]+)/locations/([^/]+)/jobs/([^/]+)")

@@ -14,8 +14,8 @@ from google.api_core import exceptions
 from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, KeySet
 from google.cloud.spanner_v1.database import Database
 
-from jennah.access import REFUSED, CommandFailed
 from jennah.operations.database import one_sentence, opened
+from jennah.output import REFUSED, CommandFailed
 from jennah.render import printable, timestamp
 from shared.config import Settings
 from shared.switches import DISPATCH

@@ -10,7 +10,8 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 
 from shared.lifecycle import EDGES
-from shared.model import Actor, Attempt, FailureReason, Job, JobStatus, Transition
+from shared.model import Actor, Attempt, Job, JobStatus, Transition
+from shared.spec import FailureReason
 from shared.transitions import transition_id
 
 FAILURES = frozenset(FailureReason)

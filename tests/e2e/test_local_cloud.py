@@ -130,7 +130,7 @@ def test_two_clouds_serve_side_by_side_and_end_with_their_signals(make_up: Calla
         assert cloud.env["JENNAH_URL"] == f"http://127.0.0.1:{cloud.port}"
         assert {
             *("GOOGLE_CLOUD_PROJECT", "SPANNER_EMULATOR_HOST", "SPANNER_INSTANCE", "SPANNER_DATABASE"),
-            *("PUBSUB_EMULATOR_HOST", "BATCH_EMULATOR_HOST"),
+            *("PUBSUB_EMULATOR_HOST", "BATCH_EMULATOR_HOST", "LOGGING_EMULATOR_HOST"),
         } <= cloud.env.keys()
         cloud.run_job("true", until="COMPLETED")
         if psutil.LINUX:  # elsewhere shared pages can't be told apart

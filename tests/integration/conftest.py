@@ -17,7 +17,7 @@ from jennah.local.batch_faults import BatchFaults
 from jennah.local.batch_server import BatchServer, start_batch
 from jennah.local.processes import Processes
 from jennah.operations.replay import differences, replay
-from shared.api import SubmitRequest
+from shared.api.spec import SubmitRequest
 from shared.batch import batch_name
 from shared.batch_client import BatchClient, connect
 from shared.batch_ids import batch_id
@@ -31,6 +31,7 @@ from shared.orphans import Orphans
 from shared.reconcile import Reconciliation
 from shared.rows import Reads
 from shared.switches import Switches
+from shared.tenant_deletion import TenantDeletion
 from shared.transitions import Transitions
 from tests.integration.wire import Wire
 
@@ -57,6 +58,14 @@ class Platform:
         publish = self.publish
         self.orphans = Orphans(reads=self.reads, batch=self.batch, settings=self.settings, now=self.now)
         self.switches = Switches(self.database, now=self.now)
+        self.deletion = TenantDeletion(
+            self.database,
+            reads=self.reads,
+            transitions=self.transitions,
+            publish=publish,
+            timing=self.settings.timing,
+            now=self.now,
+        )
         follower = Follower(
             transitions=self.transitions,
             reads=self.reads,
@@ -86,6 +95,7 @@ class Platform:
             batch=self.batch,
             follower=follower,
             orphans=self.orphans,
+            deletion=self.deletion,
             switches=self.switches,
             publish=publish,
             settings=self.settings,
@@ -95,12 +105,11 @@ class Platform:
         with self.database.batch() as batch:
             batch.insert("Tenants", ["TenantId", "CreatedAt"], [[self.tenant_id, COMMIT_TIMESTAMP]])
 
-    def publish(self, message: JobMessage) -> bool:
+    def publish(self, *messages: JobMessage) -> bool:
         """Topic `jobs`, which takes every message unless `on_publish` says otherwise."""
-        if self.on_publish is not None and not self.on_publish(message):
-            return False
-        self.published.append(message)
-        return True
+        taken = [message for message in messages if self.on_publish is None or self.on_publish(message)]
+        self.published += taken
+        return len(taken) == len(messages)
 
     def now(self) -> datetime:
         """The platform's clock."""

@@ -118,12 +118,13 @@ def test_a_task_ends_with_its_launcher_when_the_service_can_do_nothing(batch: Ba
     assert psutil.wait_procs(others, timeout=5)[1] == []
 
 
-def test_a_task_that_kills_the_launcher_at_once_leaves_nothing(batch: BatchServer) -> None:
-    text = "sleep 1000 & echo $!; kill -9 $PPID; sleep 1000"
+def test_a_task_that_kills_the_launcher_at_once_leaves_nothing(batch: BatchServer, tmp_path: Path) -> None:
+    said = tmp_path / "child"
+    text = f"sleep 1000 & echo $! >{said}; kill -9 $PPID; sleep 1000"
     job = batch_v1.Job({"task_groups": [{"task_spec": {"runnables": [{"script": {"text": text}}]}}]})
-    uid = batch.client.create_job(parent="projects/p/locations/l", job_id="patricide", job=job).uid
+    batch.client.create_job(parent="projects/p/locations/l", job_id="patricide", job=job)
     assert batch.process.wait(5)
-    child = int((batch.directory / uid / "task-0-0.log").read_text())
+    child = int(said.read_text())
     until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE)
 
 

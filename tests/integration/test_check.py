@@ -17,17 +17,18 @@ from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, JsonObject, KeyRange, KeyS
 from google.cloud.spanner_v1.database import Database
 from google.cloud.spanner_v1.instance import Instance
 
-from jennah.access import CommandFailed
 from jennah.operations import check as check_module
 from jennah.operations import check_command
 from jennah.operations.check import Check, Violation
 from jennah.operations.migrate import migrate
+from jennah.output import CommandFailed
 from shared.batch_ids import batch_id
 from shared.config import Timing
 from shared.events import AttemptFailed, BatchRef, Cancelled, Event, Failure, Scheduled, Started, Succeeded
 from shared.lifecycle import Applied, Duplicate
-from shared.model import Actor, FailureReason, Job, JobKey, JobStatus
+from shared.model import Actor, Job, JobKey, JobStatus
 from shared.rows import Reads
+from shared.spec import FailureReason
 from shared.transitions import Transitions, transition_id
 from tests.integration import test_adoption as adoption
 from tests.integration.wire import Wire

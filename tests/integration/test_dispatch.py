@@ -15,8 +15,9 @@ from google.cloud import batch_v1
 from google.cloud.spanner_v1 import JsonObject
 
 from jennah.local.batch_jobs import JobState
-from shared.batch import batch_job, batch_name
+from shared.batch import batch_name
 from shared.batch_ids import batch_id
+from shared.batch_spec import batch_job
 from shared.errors import FailedPrecondition, Unavailable
 from shared.events import BatchRef, Scheduled
 from shared.lifecycle import Applied

@@ -58,7 +58,7 @@ def test_makes_an_emulators_database_and_says_when_nothing_is_left(
         first = run("migrate", SPANNER_DATABASE=name)
         assert (first.returncode, first.stdout) == (
             0,
-            f"{name} is at the current schema: 8 migrations applied.\n",
+            f"{name} is at the current schema: 9 migrations applied.\n",
         )
         assert "applying 0001 initial" in first.stderr
         again = run("migrate", "--json", SPANNER_DATABASE=name)
@@ -132,5 +132,5 @@ def test_what_is_missing_is_one_sentence(
 
 
 def test_a_schema_sql_database_passes_the_check(run: Run, database: Database) -> None:
-    assert len(split((schema_directory() / "schema.sql").read_text())) == 11
+    assert len(split((schema_directory() / "schema.sql").read_text())) == 12
     assert run("check-schema", SPANNER_DATABASE=database.database_id).returncode == 0

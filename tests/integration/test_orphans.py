@@ -12,8 +12,8 @@ from google.cloud import batch_v1
 from google.cloud.spanner_v1 import JsonObject, KeySet
 
 from jennah.local.batch_jobs import JobState
-from shared.batch import batch_job
 from shared.batch_ids import batch_id
+from shared.batch_spec import batch_job
 from shared.messages import Tick
 from shared.model import Job
 from tests.integration.conftest import Platform

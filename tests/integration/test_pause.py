@@ -21,13 +21,14 @@ from jennah.local.batch_server import BatchServer
 from shared.batch_ids import batch_id
 from shared.messages import JobMessage
 from shared.model import JobKey, JobStatus
+from shared.status_details import PAUSED
 from shared.switches import DISPATCH
 from tests.integration.conftest import Platform, make_platform
 from tests.integration.wire import Wire
 
 JENNAH = Path(sys.executable).with_name("jennah")
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
-DETAIL = "waiting: dispatch is paused by the operator"
+DETAIL = str(PAUSED)
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -145,13 +146,13 @@ def test_the_switch_is_read_only_where_something_is_to_be_started(
     platform.clock += 5 * MINUTE
     wire.taken()
     assert platform.tick() == 1
-    # What is due, its row, and the version that the next look is set at.
-    assert wire.taken() == {"StreamingRead": 3, "Commit": 1}
+    # What is due, its row, the version that the next look is set at, and the tenants that leave.
+    assert wire.taken() == {"StreamingRead": 4, "Commit": 1}
     platform.submit("true")
     platform.clock += 3 * MINUTE
     wire.taken()
     assert platform.tick() == 1
-    assert wire.taken() == {"StreamingRead": 4, "Commit": 1}
+    assert wire.taken() == {"StreamingRead": 5, "Commit": 1}
 
 
 @pytest.fixture

@@ -14,8 +14,9 @@ from google.cloud.spanner_v1 import COMMIT_TIMESTAMP
 from jennah.local.batch_faults import Fault
 from jennah.local.batch_jobs import JobState
 from jennah.operations.history import violations
-from shared.batch import BatchRecord, batch_job, batch_name
+from shared.batch import BatchRecord, batch_name
 from shared.batch_ids import batch_id
+from shared.batch_spec import batch_job
 from shared.errors import Unavailable
 from shared.messages import JobMessage
 from shared.model import JobKey, JobStatus

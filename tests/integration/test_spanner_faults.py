@@ -105,4 +105,4 @@ def test_reads_of_a_spanner_that_stays_unavailable_end(
         with pytest.raises(exceptions.RetryError):
             reads.job(JobKey("nobody", "nothing"))
         with pytest.raises(exceptions.RetryError):
-            reads.jobs("nobody", status=None, after=None, limit=1)
+            reads.job_entries(["nobody"], limit=1)

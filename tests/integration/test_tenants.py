@@ -8,6 +8,7 @@ import threading
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import grpc
 import pytest
@@ -15,9 +16,11 @@ from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, JsonObject, KeySet
 from google.cloud.spanner_v1.database import Database
 from google.cloud.spanner_v1.instance import Instance
 
-from shared.config import Admission
-from shared.errors import PermissionDenied, Unavailable
+from shared import tenants as tenants_module
+from shared.callers import Admission
+from shared.errors import NotFound, PermissionDenied, Unavailable
 from shared.identity import Identity
+from shared.model import Tenant
 from shared.tenants import CACHE_SECONDS, Tenants
 from tests.integration.wire import Answers, Forward, Wire, applied_and_answer_lost, never_arrived
 
@@ -125,11 +128,74 @@ def test_a_tenant_that_is_gone_may_begin_anew(database: Database) -> None:
     assert tenants.resolve_or_create(ANN).tenant_id != first.tenant_id
 
 
+def test_a_deletion_holds_here_at_once_and_elsewhere_soon(database: Database) -> None:
+    now = 0.0
+    here, elsewhere = (Tenants(database, EVERYONE, clock=lambda: now) for _ in range(2))
+    tenant = here.resolve_or_create(ANN)
+    assert elsewhere.resolve_or_create(ANN) == tenant
+    deleted = here.delete(ANN)
+    assert replace(deleted, deleted_at=None) == tenant
+    assert rows(database, "DeletedAt", "UpdatedAt") == [[deleted.deleted_at, deleted.deleted_at]]
+    with pytest.raises(PermissionDenied, match="being deleted"):
+        here.resolve_or_create(ANN)
+    now = CACHE_SECONDS
+    with pytest.raises(PermissionDenied, match="being deleted"):
+        elsewhere.resolve_or_create(ANN)
+    # Whoever asks again, and wherever, changes nothing.
+    assert here.delete(ANN) == elsewhere.delete(ANN) == here.look(ANN) == deleted
+
+
+def test_who_has_no_tenant_has_none_to_delete(database: Database) -> None:
+    tenants = Tenants(database, EVERYONE)
+    for ask in (tenants.look, tenants.delete):
+        with pytest.raises(NotFound):
+            ask(ANN)
+    assert rows(database) == []
+
+
+def test_a_read_that_began_before_the_deletion_does_not_hide_it(wire: Wire, wired: Database) -> None:
+    tenants = Tenants(wired, EVERYONE)
+    tenants.resolve_or_create(ANN)
+    tenants.forget(ANN)
+    read = tenants_module._read
+
+    def overtaken(database: Database, identity: Identity) -> Tenant | None:
+        found = read(database, identity)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tenants_module, "_read", read)
+            tenants.delete(ANN)
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tenants_module, "_read", overtaken)
+        tenants.resolve(ANN)
+    with pytest.raises(PermissionDenied, match="being deleted"):
+        tenants.resolve_or_create(ANN)
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_deletion_whose_outcome_is_unknown_is_settled(
+    database: Database, wire: Wire, wired: Database, times: int
+) -> None:
+    tenants = Tenants(wired, EVERYONE)
+    tenants.resolve_or_create(ANN)
+    left = times
+
+    def on_commit(forward: Forward) -> Answers:
+        nonlocal left
+        left -= 1
+        return applied_and_answer_lost(forward) if left >= 0 else forward()
+
+    wire.on_commit = on_commit
+    deleted = tenants.delete(ANN)
+    assert rows(database, "DeletedAt") == [[deleted.deleted_at]]
+
+
 RACER = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from google.cloud import spanner
-from shared.config import Admission
+from shared.callers import Admission
 from shared.identity import Identity
 from shared.tenants import Tenants
 instance, database, threads = sys.argv[1:]

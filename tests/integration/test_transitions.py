@@ -30,8 +30,9 @@ from shared.events import (
     Succeeded,
 )
 from shared.lifecycle import Applied, Decision, Duplicate, NotFound, Stale, decide
-from shared.model import Actor, FailureReason, Job, JobKey, JobSpec, JobStatus, RetryPolicy
+from shared.model import Actor, Job, JobKey, JobStatus
 from shared.rows import Reads
+from shared.spec import FailureReason, JobSpec, RetryPolicy
 from shared.transitions import Touch, Transitions
 from tests.integration.wire import Answers, Forward, Wire, applied_and_answer_lost, never_arrived
 

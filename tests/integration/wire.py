@@ -17,6 +17,7 @@ class Wire(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc brings no type
 
     def __init__(self, target: str) -> None:
         self.calls: list[str] = []
+        self.requests: list[bytes] = []
         self.on_commit: Callable[[Forward], Answers] = lambda forward: forward()
         self._channel = grpc.insecure_channel(target)
         self._server = grpc.server(futures.ThreadPoolExecutor(16), handlers=[self])
@@ -37,6 +38,7 @@ class Wire(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc brings no type
 
             if "Session" not in name:
                 self.calls.append(name)
+                self.requests.append(request)
             try:
                 yield from self.on_commit(forward) if name == "Commit" else forward()
             except grpc.RpcError as error:
@@ -50,6 +52,7 @@ class Wire(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc brings no type
         """The calls since the last look, by method."""
         taken = Counter(self.calls)
         self.calls.clear()
+        self.requests.clear()
         return taken
 
     def close(self) -> None:

@@ -59,6 +59,13 @@ class Pager(Generic[_Response]):
         yield self.page
 
 
+class TaskPager(Pager[batch_v1.ListTasksResponse]):
+    """The answer to a listing of tasks, which all stand on one page."""
+
+    def __iter__(self) -> Iterator[batch_v1.Task]:
+        yield from self.page.tasks
+
+
 class BatchService:
     """The methods of `batch_v1.BatchServiceClient` that the platform uses.
 
@@ -98,9 +105,7 @@ class BatchService:
         self._keep_waiting(fault, timeout)
         return self._shown(self._find(name), fault)
 
-    def list_tasks(
-        self, request: batch_v1.ListTasksRequest, *, retry: None, timeout: float
-    ) -> Pager[batch_v1.ListTasksResponse]:
+    def list_tasks(self, request: batch_v1.ListTasksRequest, *, retry: None, timeout: float) -> TaskPager:
         """ListTasks."""
         assert retry is None
         self._keep_waiting(self._world.cross(Site.TASKS), timeout)
@@ -118,7 +123,7 @@ class BatchService:
                 ended=job.ended,
                 exit_code=job.exit_code,
             )
-        return Pager(batch_v1.ListTasksResponse.wrap(response))
+        return TaskPager(batch_v1.ListTasksResponse.wrap(response))
 
     def list_jobs(
         self, request: batch_v1.ListJobsRequest, *, retry: None, timeout: float

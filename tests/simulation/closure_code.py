@@ -15,8 +15,9 @@ from shared.config import Settings
 from shared.events import BatchRef, Event, Submitted
 from shared.follow import Follower
 from shared.lifecycle import EDGES, Applied, Decision, NotFound, Step, decide
-from shared.model import Actor, Attempt, Job, JobKey, JobSpec, JobStatus, RetryPolicy
+from shared.model import Actor, Attempt, Job, JobKey, JobStatus
 from shared.rows import Reads
+from shared.spec import JobSpec, RetryPolicy
 from shared.transitions import Touch, Transitions
 from tests.simulation.closure_state import LIVE, Row, Work, require, title
 

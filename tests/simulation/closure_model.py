@@ -17,7 +17,8 @@ from functools import cache
 
 from shared.batch import BatchState
 from shared.events import BatchRef, Cancelled, Event, Failure, Rejected, Started, Submitted
-from shared.model import FailureReason, JobStatus
+from shared.model import JobStatus
+from shared.spec import FailureReason
 from tests.simulation.closure_rules import JobRules, check_grounded
 from tests.simulation.closure_state import (
     FORGED,

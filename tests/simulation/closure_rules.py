@@ -19,7 +19,8 @@ from shared.events import (
     Succeeded,
 )
 from shared.lifecycle import Step
-from shared.model import FailureReason, JobStatus
+from shared.model import JobStatus
+from shared.spec import FailureReason
 from tests.simulation.closure_code import JobCode
 from tests.simulation.closure_state import FORGED, LIVE, Row, State, Work, require, spent, title
 

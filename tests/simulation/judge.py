@@ -168,13 +168,14 @@ class Judge(RowJudge):
 
     def tenant_gone(self, tenant_id: str) -> None:
         """A client was told that what it had is gone."""
-        if tenant_id not in self.deleted:
+        left = tenant_id in self.deleted or tenant_id in self.leaving
+        if not left and not any(key.tenant_id == tenant_id for key in self.gone):
             raise Violation(f"tenant {tenant_id}: it is there, and was told that it, or its job, is not")
 
     def _row(self, key: JobKey) -> Row | None:
-        """The row of a job that was there; None where its tenant was deleted."""
+        """The row of a job that was there; None where it or its tenant was deleted."""
         row = self.rows.get(key)
-        if row is None and key.tenant_id not in self.deleted:
+        if row is None and key not in self.gone and key.tenant_id not in self.deleted:
             self.fail(key, "its row is gone")
         return row
 

@@ -29,6 +29,8 @@ class Books:
         accepted: the jobs that a client was told of, with the idempotency key.
         cancels: the jobs that a tenant asked to cancel.
         deleted: tenants that are gone.
+        gone: jobs that were deleted.
+        leaving: since when each tenant is being deleted.
         final_at: since when a job is final.
         left_at: since when an attempt is PENDING no more.
         ended: attempts that are over.
@@ -43,6 +45,8 @@ class Books:
     accepted: dict[JobKey, str | None] = field(default_factory=dict)
     cancels: set[JobKey] = field(default_factory=set)
     deleted: set[str] = field(default_factory=set)
+    gone: set[JobKey] = field(default_factory=set)
+    leaving: dict[str, float] = field(default_factory=dict)
     paused_from: float = inf
     resumed_at: float = -inf
     final_at: dict[JobKey, float] = field(default_factory=dict)

@@ -185,7 +185,8 @@ class RowJudge(Books):
                 justified = self._failure_is_true(row, jobs)
             case "CANCELLED":
                 outside = any(job.state is BatchState.CANCELLED and job.outside for job in jobs)
-                justified = key in self.cancels if step["Actor"] == "tenant" else outside
+                asked = key in self.cancels or key.tenant_id in self.leaving
+                justified = asked if step["Actor"] == "tenant" else outside
             case _:
                 justified = before is None or self._retry_is_true(key, row, attempt - 1, before)
         if not justified:

@@ -26,9 +26,11 @@ from shared.orphans import Orphans
 from shared.reconcile import Reconciliation
 from shared.rows import Reads
 from shared.switches import DISPATCH, Switches
+from shared.tenant_deletion import TenantDeletion
 from shared.transitions import Transitions
 from tests.simulation.batch import BatchJob, SimulatedBatch
 from tests.simulation.batch_service import BatchService
+from tests.simulation.endings import Endings
 from tests.simulation.faults import Fault, Site
 from tests.simulation.judge import Judge
 from tests.simulation.pubsub import Topic
@@ -59,6 +61,7 @@ class Platform:
             create_deadline=SETTINGS.timing.create_deadline,
         )
         self.judge = Judge(world, self.batch)
+        self.endings = Endings(world, self.judge)
         self.batch.observer = self._created
         self.batch.creating = self.judge.creating
         self.batch.looking = self.judge.looked
@@ -110,6 +113,15 @@ class Platform:
             batch=batch,
             follower=follower,
             orphans=Orphans(reads=self.reads, batch=batch, settings=SETTINGS, now=world.now),
+            deletion=TenantDeletion(
+                store,
+                reads=self.reads,
+                transitions=self.transitions,
+                publish=self.publish,
+                timing=SETTINGS.timing,
+                now=world.now,
+                jitter=jitter,
+            ),
             switches=switches,
             publish=self.publish,
             settings=SETTINGS,
@@ -144,8 +156,12 @@ class Platform:
 
     # The ports.
 
-    def publish(self, message: JobMessage) -> bool:
-        """As `publisher.JobPublisher.publish`."""
+    def publish(self, *messages: JobMessage) -> bool:
+        """As `publisher.JobPublisher.publish`, but one after the other."""
+        sent = [self._publish(message) for message in messages]
+        return all(sent)
+
+    def _publish(self, message: JobMessage) -> bool:
         world = self.world
         fault = world.cross(Site.PUBLISH)
         if fault is not Fault.UNAVAILABLE and fault is not Fault.DROPPED:
@@ -225,6 +241,7 @@ class Platform:
     # Ticks. One that finds nothing due does nothing, so those are left out.
 
     def _committed(self, changes: Sequence[Change]) -> None:
+        self.endings.committed(changes)
         self.judge.committed(changes)
         self.plan_tick()
 
@@ -236,6 +253,8 @@ class Platform:
         """Let the next tick be the first that finds something to do."""
         time = self.world.time
         due = min((check for check in self.judge.checks.values() if check is not None), default=math.inf)
+        if self.judge.leaving:
+            due = min(due, time)
         if self.judge.orphans():
             due = min(due, (time // _SWEEP + 1) * _SWEEP)
         if due == math.inf:

@@ -13,7 +13,7 @@ from typing import Any
 from google.api_core.exceptions import GoogleAPIError
 from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, KeySet
 
-from shared.api import SubmitRequest
+from shared.api.spec import SubmitRequest
 from shared.errors import Conflict, FailedPrecondition, JennahError, NotFound
 from shared.jobs import TenantGone
 from shared.messages import JobMessage
@@ -21,6 +21,7 @@ from shared.model import JobKey
 from tests.simulation.errors import attach
 from tests.simulation.faults import Chance, Fault, Site
 from tests.simulation.platform import Platform, notification
+from tests.simulation.requests import PROVIDER, Requests
 from tests.simulation.world import Killed, Violation, World, alarm
 
 HOUR = 3600.0
@@ -72,6 +73,7 @@ def run_seed(seed: int, *, trace: bool = False) -> Outcome:
     try:
         with alarm():
             tenants = Tenants(world, random_jobs(rng))
+            tenants.ask_for_more(random.Random(f"requests of {seed}"))
             if kind == "safety":
                 safety(world, tenants.platform)
             else:
@@ -104,11 +106,13 @@ def liveness(
     platform.plan_tick()
     world.run(until=faults_end + _ALL_STOPPED, most_steps=_MOST_STEPS)
     platform.judge.all_stopped()
+    platform.endings.all_stopped()
     world.run(until=faults_end + _ALL_FINAL, most_steps=_MOST_STEPS)
     platform.judge.all_final()
     if not world.run(until=_LATEST_END, most_steps=_MOST_STEPS):
         raise Violation("it never comes to rest")
     platform.judge.end()
+    platform.endings.end()
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,17 +191,21 @@ class Tenants:
         self.platform = Platform(world)
         self.platform.meddle = self._meddle
         self.count = 0
+        self._requests: Requests | None = None
         self._world = world
         self._ids = [str(uuid.UUID(int=world.rng.getrandbits(128), version=4)) for _ in range(2)]
         world.race = self._race
         with self.platform.store.batch() as batch:
-            batch.insert(
-                "Tenants", ["TenantId", "CreatedAt"], [[name, COMMIT_TIMESTAMP] for name in self._ids]
-            )
+            columns = ("TenantId", "OAuthProvider", "OAuthUserId", "CreatedAt")
+            batch.insert("Tenants", columns, [(name, PROVIDER, name, COMMIT_TIMESTAMP) for name in self._ids])
         for wish in wishes:
             self._submit(wish, wish.at, cancel_at=wish.cancel_at)
             if wish.again_at is not None:
                 self._submit(wish, wish.again_at)
+
+    def ask_for_more(self, rng: random.Random) -> None:
+        """Let the tenants ask for other things as well."""
+        self._requests = Requests(self._world, self.platform, self._ids, self._insist, rng)
 
     def _submit(self, wish: Wish, at: float, *, cancel_at: float | None = None) -> None:
         asked = {
@@ -215,11 +223,16 @@ class Tenants:
         def submit() -> None:
             platform.judge.asked(tenant, wish.key)
             try:
+                if self._requests:
+                    self._requests.require_tenant(tenant)
                 job, _ = platform.jobs.submit(tenant, request, wish.key)
             except TenantGone:
                 platform.judge.tenant_gone(tenant)
                 return
-            platform.judge.submitted(job, wish.key)
+            if self._requests:
+                self._requests.accepted(job, wish.key)
+            else:
+                platform.judge.submitted(job, wish.key)
             self.count += 1
             if cancel_at is not None:
                 self._cancel(job.key, max(0.0, cancel_at - world.time))

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from shared.config import Timing
 from shared.events import Event, Failure
-from shared.model import Actor, FailureReason, Job
+from shared.model import Actor, Job
 from shared.rows import Reads
+from shared.spec import FailureReason
 from shared.switches import DISPATCH, Switches
 from shared.transitions import Touch, Transitions
 from tests.integration.test_transitions import events, new_job

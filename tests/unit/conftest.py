@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
 import pytest
+
+from jennah.cli import main
 
 
 class Asked(NamedTuple):
@@ -37,6 +41,7 @@ class ScriptedServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.asked: list[Asked] = []
         self.decide: Callable[[Asked], tuple[int, Any]] | None = None
+        self.headers: Mapping[str, str] = {}  # of what `decide` says
         self._replies: list[Reply] = []
 
     @property
@@ -56,7 +61,7 @@ class ScriptedServer(ThreadingHTTPServer):
     def answer(self, request: Asked) -> Reply:
         self.asked.append(request)
         if self.decide is not None:
-            return Reply(*self.decide(request), {})
+            return Reply(*self.decide(request), self.headers)
         return self._replies.pop(0) if len(self._replies) > 1 else self._replies[0]
 
 
@@ -84,6 +89,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._serve()
 
     def do_POST(self) -> None:
+        self._serve()
+
+    def do_DELETE(self) -> None:
         self._serve()
 
     def log_message(self, *_: object) -> None:
@@ -143,3 +151,35 @@ def transition() -> dict[str, Any]:
         "actor": "tenant",
         "attempt": 1,
     }
+
+
+@pytest.fixture
+def tenant() -> dict[str, Any]:
+    """A tenant as the API shows it."""
+    return {
+        "tenant_id": "7a1d9b52-55c1-4f0e-8f0c-0d3c9d2a1b00",
+        "email": "me@example.com",
+        "provider": "local",
+        "subject": "1",
+        "created_at": "2026-01-02T03:04:05.678901Z",
+        "deleted_at": None,
+        "limits": {"open_jobs": 5, "submissions_per_minute": None, "vcpu_in_flight": None},
+    }
+
+
+@pytest.fixture
+def here(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a command in this process, where a new one would show nothing more and cost a third of a second."""
+    monkeypatch.setenv("JENNAH_URL", server.url)
+    monkeypatch.setenv("JENNAH_TOKEN", "a.b.c")
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", ["jennah", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert isinstance(ended.value.code, int)
+        return subprocess.CompletedProcess(arguments, ended.value.code, *capsys.readouterr())
+
+    return run

@@ -80,6 +80,8 @@ def refusal(request: batch_v1.CreateJobRequest) -> str:
         ("max_run_duration", request_of(spec={"max_run_duration": {"seconds": -1}})),
         ("environment", request_of(spec={"environment": {"variables": {"A=B": "x"}}})),
         ("environment", request_of(spec={"environment": {"variables": {"A": "\0"}}})),
+        ("mount_path", request_of(spec={"volumes": [{"gcs": {"remote_path": "b"}, "mount_path": "data"}]})),
+        ("secret_variables.A", request_of(spec={"environment": {"secret_variables": {"A": "secret"}}})),
         ("1 MB", request_of(spec={"environment": {"variables": {"A": "x" * 1_000_000}}})),
     ],
 )

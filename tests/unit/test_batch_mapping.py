@@ -1,61 +1,36 @@
-"""What we ask of Batch, and what its answers mean: on the real messages of its API."""
+"""How Batch jobs are named, and what Batch's answers mean: on the real messages of its API."""
 
 from __future__ import annotations
 
-import re
 import uuid
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from google.cloud import batch_v1
-from google.protobuf.duration_pb2 import Duration
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.api import SubmitRequest
 from shared.batch import (
     BatchRecord,
     BatchState,
     TaskRecord,
-    batch_job,
     batch_name,
     classify,
+    first_failure,
     job_record,
-    our_labels,
     request_id,
     task_record,
 )
 from shared.batch_ids import LAST_ATTEMPT, batch_id
-from shared.config import Settings
 from shared.events import BatchRef
-from shared.model import FailureReason, Job, JobSpec, Provisioning, RetryPolicy
+from shared.model import Job
+from shared.spec import FailureReason
 
-SETTINGS = Settings(project="my-project", spanner_instance="i")
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 NAME = "projects/p/locations/l/jobs/j"
 
-# Source: "Requirements for labels" of Google Cloud's documentation.
-LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
-
 Status = batch_v1.JobStatus.State
 TaskState = batch_v1.TaskStatus.State
-
-jobs = st.builds(
-    Job,
-    tenant_id=st.uuids().map(str),
-    job_id=st.uuids().map(str),
-    image_uri=st.just("busybox:1"),
-    commands=st.lists(st.text(st.characters(exclude_categories=["Cs"]))).map(tuple),
-    spec=st.builds(
-        JobSpec,
-        env=st.dictionaries(st.sampled_from(["A", "B", "JENNAH_JOB_ID"]), st.just("theirs")),
-        timeout_seconds=st.integers(1, 1_209_600),
-    ),
-    attempt=st.integers(1, LAST_ATTEMPT),
-    batch_parent=st.just("projects/row/locations/europe-west1"),
-)
 
 
 def a_job(**fields: object) -> Job:
@@ -63,99 +38,10 @@ def a_job(**fields: object) -> Job:
     return Job(**{"image_uri": "busybox", "batch_parent": "projects/p/locations/l", **ids, **fields})  # type: ignore[arg-type]  # whichever field a test wants
 
 
-@given(jobs)
-def test_a_batch_job_runs_what_was_asked_once_and_no_longer(job: Job) -> None:
-    (group,) = batch_job(job, SETTINGS).task_groups
-    assert (group.task_count, group.task_spec.max_retry_count) == (1, 0)
-    assert group.task_spec.max_run_duration == timedelta(seconds=job.spec.timeout_seconds)
-    (runnable,) = group.task_spec.runnables
-    assert runnable.container.image_uri == job.image_uri
-    assert tuple(runnable.container.commands) == job.commands
-    expected = {**job.spec.env, "JENNAH_JOB_ID": job.job_id, "JENNAH_ATTEMPT": str(job.attempt)}
-    assert dict(runnable.environment.variables) == expected
-
-
-@given(jobs, st.from_regex(r"[a-z0-9_-]{1,63}", fullmatch=True))
-def test_labels_keep_googles_rules_and_tell_every_attempt_apart(job: Job, deployment: str) -> None:
-    settings = Settings(project="p", spanner_instance="i", deployment=deployment)
-    made = batch_job(job, settings)
-    for labels in (dict(made.labels), dict(made.allocation_policy.labels)):
-        assert labels == our_labels(job.key, job.attempt, settings)
-        assert set(labels.values()) == {deployment, job.tenant_id, job.job_id, str(job.attempt)}
-        assert all(LABEL_KEY.fullmatch(key) for key in labels)
-        assert all(LABEL_VALUE.fullmatch(value) for value in labels.values())
-
-
-def test_notifications_and_logs_are_the_platforms() -> None:
-    made = batch_job(a_job(), SETTINGS)
-    assert made.logs_policy.destination == batch_v1.LogsPolicy.Destination.CLOUD_LOGGING
-    assert {notification.pubsub_topic for notification in made.notifications} == {
-        "projects/my-project/topics/batch-events"
-    }
-    states = [notification.message.new_job_state for notification in made.notifications]
-    assert states == [Status.RUNNING, Status.SUCCEEDED, Status.FAILED]
-    assert {notification.message.type_ for notification in made.notifications} == {
-        batch_v1.JobNotification.Type.JOB_STATE_CHANGED
-    }
-
-
-# Every setting that would let a tenant's job act as somebody else, or reach what it should not.
-PLATFORMS = ("service_account", "network", "location", "instances", "tags")
-
-
-def test_the_service_account_is_the_settings() -> None:
-    allocation = batch_job(a_job(), SETTINGS).allocation_policy
-    assert not any(name in allocation for name in PLATFORMS)
-    account = "jobs@my-project.iam.gserviceaccount.com"
-    settings = Settings(project="p", spanner_instance="i", job_service_account=account)
-    allocation = batch_job(a_job(), settings).allocation_policy
-    assert allocation.service_account.email == account
-    assert not any(name in allocation for name in PLATFORMS[1:])
-
-
-@given(st.dictionaries(st.sampled_from("AB"), st.just("x")), st.lists(st.text("ab")), st.integers(1, 9))
-def test_no_request_reaches_what_is_the_platforms(
-    env: dict[str, str], commands: list[str], timeout: int
-) -> None:
-    """Whatever is asked, the Batch job differs in argv, environment and timeout only."""
-    request = SubmitRequest(image_uri="busybox", commands=commands, env=env, timeout_seconds=timeout)
-    made = batch_job(a_job(commands=tuple(commands), spec=request.spec()), SETTINGS)
-    plain = batch_job(a_job(), SETTINGS)
-    for job in (made, plain):
-        task = job.task_groups[0].task_spec
-        task.runnables[0].container.commands = []
-        task.runnables[0].environment = batch_v1.Environment()
-        task.max_run_duration = Duration()
-    assert made == plain
-
-
-@pytest.mark.parametrize(
-    ("provisioning", "infra_retry_count", "spot"),
-    [
-        (Provisioning.STANDARD, 0, False),
-        (Provisioning.SPOT, 0, True),
-        (Provisioning.SPOT, 2, True),
-        (Provisioning.SPOT_THEN_STANDARD, 1, True),
-        (Provisioning.SPOT_THEN_STANDARD, 2, False),
-    ],
-)
-def test_a_spot_vm_is_asked_for_and_nothing_else_of_the_machine(
-    provisioning: Provisioning, infra_retry_count: int, spot: bool
-) -> None:
-    retry = RetryPolicy(max_infrastructure_retries=2)
-    spec = JobSpec(provisioning=provisioning, retry=retry)
-    made = batch_job(a_job(spec=spec, infra_retry_count=infra_retry_count), SETTINGS)
-    allocation = batch_v1.AllocationPolicy
-    if spot:
-        (machine,) = made.allocation_policy.instances
-        policy = allocation.InstancePolicy(provisioning_model=allocation.ProvisioningModel.SPOT)
-        assert machine == allocation.InstancePolicyOrTemplate(policy=policy)
-        made.allocation_policy.instances = []
-    assert made == batch_job(a_job(), SETTINGS)
-
-
-@given(jobs)
-def test_the_name_comes_from_the_row(job: Job) -> None:
+@given(st.uuids().map(str), st.uuids().map(str), st.integers(1, LAST_ATTEMPT))
+def test_the_name_comes_from_the_row(tenant_id: str, job_id: str, attempt: int) -> None:
+    parent = "projects/row/locations/europe-west1"
+    job = a_job(tenant_id=tenant_id, job_id=job_id, attempt=attempt, batch_parent=parent)
     assert batch_name(job) == f"projects/row/locations/europe-west1/jobs/{batch_id(job.key, job.attempt)}"
 
 
@@ -270,7 +156,7 @@ def task(exit_code: int | None, *, failed: bool = True) -> TaskRecord:
     return TaskRecord(failed, True, exit_code, None, None)
 
 
-def reason(tasks: Iterable[TaskRecord], last_event: str = "") -> FailureReason:
+def reason(tasks: list[TaskRecord], last_event: str = "") -> FailureReason:
     record = BatchRecord(BatchRef(NAME, "j-1"), BatchState.FAILED, {}, timedelta(), last_event, None)
     return classify(record, tasks).reason
 
@@ -306,6 +192,41 @@ def test_exit_codes(code: int, expected: FailureReason) -> None:
 def test_the_first_failed_task_decides() -> None:
     assert reason([task(None, failed=False), task(None), task(50_005), task(1)]) is FailureReason.TIMEOUT
     assert reason([task(1, failed=False), task(50_002)]) is FailureReason.VM_LOST
+
+
+def at(minute: int, code: int | None, index: int = 0) -> TaskRecord:
+    return TaskRecord(True, True, code, None, AT + timedelta(minutes=minute), index)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "first"),
+    [
+        ([at(2, 7), at(1, 3)], 1),
+        ([at(1, 7), at(1, 3)], 0),
+        ([task(7), at(1, 3)], 1),
+        ([at(1, None), at(2, 3)], 1),
+        ([at(2, None), at(1, None)], 1),
+        ([task(1, failed=False), at(2, 3)], 1),
+        ([task(1, failed=False)], None),
+        ([], None),
+    ],
+)
+def test_the_first_failure_is_the_first_in_time(tasks: list[TaskRecord], first: int | None) -> None:
+    """Of those that say a code: what fails later in an array may fail for the first one's sake."""
+    assert first_failure(tasks) is (None if first is None else tasks[first])
+
+
+def test_of_an_array_the_failed_task_is_named() -> None:
+    record = BatchRecord(BatchRef(NAME, "j-1"), BatchState.FAILED, {}, timedelta(), "", None)
+    failure = classify(record, [task(None, failed=False), at(3, 1, index=1), at(2, 50_005, index=2)])
+    assert (failure.reason, failure.message) == (
+        FailureReason.TIMEOUT,
+        "task 2: it ran longer than its timeout",
+    )
+
+
+def test_a_task_knows_its_index() -> None:
+    assert task_record(batch_v1.Task(name=f"{NAME}/taskGroups/group0/tasks/17")).index == 17
 
 
 def test_a_failed_task_with_exit_code_zero_is_not_called_the_programs_failure() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
@@ -11,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from rich.console import Console
 
-from jennah import render
-from jennah.cli import main
+from jennah import live
 from jennah.client import Client
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def environment(server: ScriptedServer | None = None, **more: str) -> dict[str, 
     mine = {name: value for name, value in os.environ.items() if not name.startswith("JENNAH_")}
     if server is not None:
         mine |= {"JENNAH_URL": server.url, "JENNAH_TOKEN": "a.b.c"}
-    return mine | more
+    return mine | {"JENNAH_CONFIG": os.devnull} | more
 
 
 def jennah(*arguments: str, env: dict[str, str] | None = None, cwd: Path | None = None) -> Done:
@@ -42,24 +43,6 @@ def jennah(*arguments: str, env: dict[str, str] | None = None, cwd: Path | None 
     return subprocess.run(
         command, env=env or environment(), cwd=cwd, capture_output=True, text=True, timeout=60, check=False
     )
-
-
-@pytest.fixture
-def here(
-    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Done]:
-    """Run a command in this process, where a new one would show nothing more and cost a third of a second."""
-    monkeypatch.setenv("JENNAH_URL", server.url)
-    monkeypatch.setenv("JENNAH_TOKEN", "a.b.c")
-
-    def run(*arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["jennah", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        assert isinstance(ended.value.code, int)
-        return Done(arguments, ended.value.code, *capsys.readouterr())
-
-    return run
 
 
 def assert_one_sentence(done: Done, code: int) -> None:
@@ -81,7 +64,7 @@ def test_help_comes_without_loading_what_it_does_not_need() -> None:
         "try: main()\n"
         "except SystemExit as ended: assert ended.code == 0\n"
         "loaded = {name.split('.')[0] for name in set(sys.modules) - before}\n"
-        "heavy = loaded & {'shared', 'google', 'grpc', 'httpx', 'pydantic'}\n"
+        "heavy = loaded & {'shared', 'google', 'grpc', 'httpx', 'pydantic', 'yaml'}\n"
         "assert not heavy, heavy\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
@@ -344,6 +327,46 @@ def test_a_terminal_gets_a_live_view(
     assert b"\x1b[" in seen
 
 
+@pytest.mark.parametrize(
+    ("said", "code", "asked"), [("y", 0, 2), ("n", 1, 0), ("\x04", 130, 0), ("\x03", 130, 0)]
+)
+def test_who_deletes_everything_is_asked(
+    server: ScriptedServer, tenant: dict[str, Any], said: str, code: int, asked: int
+) -> None:
+    server.reply(200, tenant)
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [JENNAH, "tenant", "delete"],
+        env=environment(server),
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(theirs, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - for Ctrl-C
+    ) as process:
+        os.close(theirs)
+        assert process.stderr is not None
+        question = "Delete your tenant with all its jobs?"
+        assert process.stderr.read(len(question)) == question
+        os.write(ours, f"{said}\n".encode())
+        _, errors = process.communicate(timeout=30)
+    os.close(ours)
+    assert process.returncode == code, errors
+    assert "Traceback" not in errors
+    assert len(server.asked) == asked
+
+
+def test_completion_knows_commands_and_options() -> None:
+    for words, expected in (("jennah su", "submit"), ("jennah list --col", "--columns")):
+        asked = {
+            "_JENNAH_COMPLETE": "complete_bash",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(words.count(" ")),
+        }
+        assert jennah(env=environment(None, **asked)).stdout.split() == [expected]
+
+
 def test_what_the_terminal_echoes_does_not_repeat_the_headline(
     server: ScriptedServer, job: dict[str, Any], transition: dict[str, Any]
 ) -> None:
@@ -356,7 +379,7 @@ def test_what_the_terminal_echoes_does_not_repeat_the_headline(
     text = io.StringIO()
     console = Console(file=text, force_terminal=True, width=width, color_system=None)
     with Client(server.url, "a.b.c") as client:
-        render.follow(client, JOB_ID, console)
+        live.follow(client, [JOB_ID], console)
     lines = re.sub(r"\x1b\[[?0-9]*[A-Za-z]", "", text.getvalue()).replace("\r", "\n").splitlines()
     assert width - 12 < max(map(len, lines)) <= width - len("^C")
 

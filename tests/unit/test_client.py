@@ -24,6 +24,13 @@ BUSY = {"error": {"code": 503, "status": "UNAVAILABLE", "message": "later", "det
 
 REQUESTS: dict[str, Callable[[Client], object]] = {
     "submit": lambda client: client.submit_job("busybox", ["true"]),
+    "batch": lambda client: client.submit_jobs([{"image_uri": "busybox"}]),
+    "retry": lambda client: client.retry_job(JOB_ID),
+    "delete": lambda client: client.delete_job(JOB_ID),
+    "logs": lambda client: list(client.read_logs(JOB_ID)),
+    "tenant": lambda client: client.get_tenant(),
+    "delete tenant": lambda client: client.delete_tenant(),
+    "document": lambda client: client.get_openapi(),
     "get": lambda client: client.get_job(JOB_ID),
     "cancel": lambda client: client.cancel_job(JOB_ID),
     "list": lambda client: list(client.list_jobs()),
@@ -38,7 +45,7 @@ def client_of(server: ScriptedServer, *, retry_seconds: float = 5.0) -> Client:
 
 def success(job: dict[str, Any], transition: dict[str, Any]) -> dict[str, Any]:
     """One answer that is right for every request."""
-    return {**job, "jobs": [job], "transitions": [transition]}
+    return {**job, "jobs": [job], "transitions": [transition], "entries": []}
 
 
 def test_submission_sends_what_was_given_and_nothing_else(

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.config import Admission, Issuer, Settings, Timing
+from shared.callers import Admission, Issuer, OperatorClaim, Operators
+from shared.config import Limits, Settings, Timing
 from shared.errors import SettingsError
 
 NEEDED = {"GOOGLE_CLOUD_PROJECT": "my-project", "SPANNER_INSTANCE": "jennah"}
@@ -25,6 +26,9 @@ TIMES = (
     "RETRY_BASE",
     "CREATE_DEADLINE",
     "SETTLE_MARGIN",
+    "DELETE_AGE",
+    "STREAM",
+    "LOG_DELAY",
 )
 
 
@@ -47,7 +51,7 @@ def test_defaults_are_productions() -> None:
 def test_what_is_empty_counts_as_not_set() -> None:
     names = ["SPANNER_DATABASE", "JENNAH_REGION", "JENNAH_DEPLOYMENT", "JENNAH_JOBS_TOPIC", "JENNAH_ADMIT"]
     names += ["JENNAH_OIDC_ISSUERS", "BATCH_EMULATOR_HOST", "SPANNER_EMULATOR_HOST", "JENNAH_TICK_SECONDS"]
-    names += ["JENNAH_BATCH_EVENTS_TOPIC", "JENNAH_JOB_SERVICE_ACCOUNT"]
+    names += ["JENNAH_BATCH_EVENTS_TOPIC", "JENNAH_JOB_SERVICE_ACCOUNT", "JENNAH_OPERATORS", "JENNAH_LIMITS"]
     assert Settings.from_env({**NEEDED, **dict.fromkeys(names, "")}) == Settings.from_env(NEEDED)
 
 
@@ -65,8 +69,14 @@ def test_every_setting_is_read() -> None:
             "JENNAH_ADMIT": json.dumps(
                 {"emails": ["Ann@Example.com"], "domains": ["Example.org"], "subjects": ["g:A b"]}
             ),
+            "JENNAH_OPERATORS": json.dumps(
+                {"emails": ["Root@Example.com"], "claim": {"name": "roles", "value": "operator"}}
+            ),
+            "JENNAH_LIMITS": json.dumps({"open_jobs": 100, "submissions_per_minute": None}),
             "BATCH_EMULATOR_HOST": "127.0.0.1:9",
             "SPANNER_EMULATOR_HOST": "localhost:9010",
+            "LOGGING_EMULATOR_HOST": "127.0.0.1:10",
+            "THREADS": "80",
             **{f"JENNAH_{name}_SECONDS": "1.5" for name in TIMES},
         }
     )
@@ -86,9 +96,15 @@ def test_every_setting_is_read() -> None:
             domains=frozenset({"example.org"}),
             subjects=frozenset({"g:A b"}),
         ),
+        operators=Operators(
+            Admission(emails=frozenset({"root@example.com"})), OperatorClaim("roles", "operator", "google")
+        ),
+        limits=Limits(open_jobs=100),
         timing=Timing(**{name.lower(): second for name in TIMES}),
         batch_emulator_host="127.0.0.1:9",
         spanner_emulator_host="localhost:9010",
+        logging_emulator_host="127.0.0.1:10",
+        threads=80,
     )
     with pytest.raises(FrozenInstanceError):
         settings.project = "other"  # type: ignore[misc]  # that it can't be written is what is tested
@@ -98,6 +114,56 @@ def test_everyone_is_admitted_only_by_that_word() -> None:
     assert Settings.from_env({**NEEDED, "JENNAH_ADMIT": "everyone"}).admission == Admission(everyone=True)
     for other in ("Everyone", '"everyone"', "all", "*", "true", '{"everyone": true}'):
         assert "JENNAH_ADMIT" in refusal(JENNAH_ADMIT=other)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "everyone",
+        "[]",
+        '{"everyone": true}',
+        '{"emails": "ann@example.com"}',
+        '{"subjects": ["ann"]}',
+        '{"claim": "roles"}',
+        '{"claim": {"name": "roles"}}',
+        '{"claim": {"name": "roles", "value": ""}}',
+        '{"claim": {"name": "roles", "value": ["a"]}}',
+        '{"claim": {"name": "roles", "value": "a", "provider": "other"}}',
+        '{"claim": {"name": "roles", "value": "a", "else": "x"}}',
+    ],
+)
+def test_wrong_operators_are_refused(wrong: str) -> None:
+    assert "JENNAH_OPERATORS" in refusal(JENNAH_OPERATORS=wrong, JENNAH_OIDC_ISSUERS=json.dumps([ISSUER]))
+
+
+def test_of_several_issuers_the_one_that_names_operators_is_named() -> None:
+    issuers = json.dumps([ISSUER, {**ISSUER, "audience": "other", "provider": "other"}])
+    claim = {"name": "roles", "value": "operator"}
+    for configured in (issuers, "[]"):
+        message = refusal(JENNAH_OPERATORS=json.dumps({"claim": claim}), JENNAH_OIDC_ISSUERS=configured)
+        assert "provider" in message
+    settings = Settings.from_env(
+        {
+            **NEEDED,
+            "JENNAH_OIDC_ISSUERS": issuers,
+            "JENNAH_OPERATORS": json.dumps({"claim": {**claim, "provider": "google"}}),
+        }
+    )
+    assert settings.operators.claim == OperatorClaim("roles", "operator", "google")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "5",
+        "[]",
+        "off",
+        '{"jobs": 5}',
+        *(f'{{"open_jobs": {value}}}' for value in ("-1", "1.5", "true", '"5"', "1000001", "[]")),
+    ],
+)
+def test_wrong_limits_are_refused(wrong: str) -> None:
+    assert "JENNAH_LIMITS" in refusal(JENNAH_LIMITS=wrong)
 
 
 @pytest.mark.parametrize("name", sorted(NEEDED))
@@ -116,6 +182,9 @@ def test_what_is_needed_is_named(name: str) -> None:
         ("JENNAH_JOBS_TOPIC", ["projects/p/topics/jobs", "ab", "1jobs", "a b c", "x" * 256]),
         ("JENNAH_BATCH_EVENTS_TOPIC", ["projects/p/topics/jobs", "ab"]),
         ("JENNAH_JOB_SERVICE_ACCOUNT", ["default", "a@b@c", "a@b c", "serviceAccount:a@b"]),
+        ("THREADS", ["0", "-1", "many", "1.5", "10000"]),
+        ("LOGGING_EMULATOR_HOST", ["localhost", "http://localhost:1"]),
+        ("JENNAH_STREAM_SECONDS", ["60.1"]),
         ("BATCH_EMULATOR_HOST", ["localhost", "http://localhost:1", ":80", "localhost:", "localhost:x"]),
         ("SPANNER_EMULATOR_HOST", ["localhost", "http://localhost:1/"]),
         *[

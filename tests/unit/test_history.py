@@ -28,18 +28,8 @@ from shared.events import (
     Succeeded,
 )
 from shared.lifecycle import Applied, decide
-from shared.model import (
-    Actor,
-    Attempt,
-    FailureReason,
-    Job,
-    JobSpec,
-    JobStatus,
-    RetryAction,
-    RetryPolicy,
-    RetryRule,
-    Transition,
-)
+from shared.model import Actor, Attempt, Job, JobStatus, Transition
+from shared.spec import FailureReason, JobSpec, RetryAction, RetryPolicy, RetryRule
 from shared.transitions import transition_id
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from shared.callers import OperatorClaim
 from shared.config import Settings
 from shared.identity import Identity, TokenVerifier, admits
 
@@ -13,7 +14,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "identity.md").read_text()
 
 def test_the_settings_shown_are_accepted() -> None:
     shown = dict(re.findall(r"^(JENNAH_\w+)=(.+)$", PAGE, re.MULTILINE))
-    assert shown.keys() == {"JENNAH_OIDC_ISSUERS", "JENNAH_ADMIT"}
+    assert shown.keys() == {"JENNAH_OIDC_ISSUERS", "JENNAH_ADMIT", "JENNAH_OPERATORS"}
     settings = Settings.from_env({"GOOGLE_CLOUD_PROJECT": "p", "SPANNER_INSTANCE": "i", **shown})
     TokenVerifier(settings.issuers)
     for admitted in (
@@ -22,6 +23,8 @@ def test_the_settings_shown_are_accepted() -> None:
         Identity("google", "7", "ann@example.org", email_verified=True),
     ):
         assert admits(settings.admission, admitted)
+    assert settings.operators.listed.emails == {"root@example.com"}
+    assert settings.operators.claim == OperatorClaim("roles", "jennah-operator", "google")
     assert not admits(settings.admission, Identity("google", "7", "a@mail.example.com", email_verified=True))
 
 

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jennah.local.issuer import LocalIssuer, SigningKey, claims_for
-from shared.config import Issuer
+from shared.callers import Issuer
 from shared.errors import Unauthenticated, Unavailable
 from shared.identity import TokenVerifier
 from shared.signing_keys import (

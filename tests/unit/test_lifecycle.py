@@ -25,8 +25,9 @@ from shared.events import (
     Succeeded,
 )
 from shared.lifecycle import EDGES, TABLE, Applied, Duplicate, NotFound, Refusal, Stale, decide
-from shared.model import FailureReason, Job, JobSpec, JobStatus, RetryPolicy
+from shared.model import Job, JobStatus
 from shared.retry import judge
+from shared.spec import FailureReason, JobSpec, RetryPolicy
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TIMING = Timing()

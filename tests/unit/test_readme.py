@@ -23,7 +23,7 @@ def test_every_setting_is_documented_and_none_that_does_not_exist() -> None:
     read = set(re.findall(r'environ(?:\.get\(|, )"([A-Z_]+)"', config))
     read |= {f"JENNAH_{name.upper()}_SECONDS" for name in re.findall(r'"(\w+)"', timing[1])}
     table = README.partition("## Configuration")[2].partition("\n## ")[0]
-    documented = set(re.findall(r"`((?:JENNAH|SPANNER|PUBSUB|BATCH|GOOGLE)_[A-Z_]+)`", table))
+    documented = set(re.findall(r"`((?:JENNAH|SPANNER|PUBSUB|BATCH|LOGGING|GOOGLE)_[A-Z_]+|THREADS)`", table))
     # The Pub/Sub client reads its emulator's variable itself.
     assert documented == read | {"PUBSUB_EMULATOR_HOST"}
 

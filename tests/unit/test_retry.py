@@ -13,18 +13,9 @@ from hypothesis import strategies as st
 from shared.config import Timing
 from shared.events import AttemptFailed, BatchRef, Failure
 from shared.lifecycle import Applied, decide
-from shared.model import (
-    Backoff,
-    FailureReason,
-    Job,
-    JobSpec,
-    JobStatus,
-    Provisioning,
-    RetryAction,
-    RetryPolicy,
-    RetryRule,
-)
+from shared.model import Job, JobStatus
 from shared.retry import judge, next_attempt, on_spot
+from shared.spec import Backoff, FailureReason, JobSpec, Provisioning, RetryAction, RetryPolicy, RetryRule
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TIMING = Timing()
@@ -266,7 +257,7 @@ def test_rows_from_before_the_retry_policy_are_read() -> None:
 @given(spec=specs)
 def test_what_a_newer_release_stored_beside_is_ignored(spec: JobSpec) -> None:
     stored = spec.to_json()
-    stored["priority"] = {"class": "high"}
+    stored["tier"] = {"class": "high"}
     stored["retry"]["per_day"] = 5
     for rule in stored["retry"]["rules"]:
         rule["within_seconds"] = 60

@@ -1,0 +1,205 @@
+"""The commands about jobs that there are: show, list, follow, read, cancel, delete."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from typing import Annotated
+
+import typer
+
+from jennah import output
+from jennah.options import AsJson, JobId, JobIds, Profile, TenantId, Token, Url
+
+_PAGE_SIZE = 100
+
+app = typer.Typer()
+
+
+@app.command()
+def get(
+    job_id: JobId,
+    *,
+    tenant: TenantId = None,
+    as_json: AsJson = False,
+    url: Url = None,
+    id_token: Token = None,
+    profile: Profile = None,
+) -> None:
+    """Show a job and its attempts."""
+    from jennah import access, render
+
+    with access.connect(url, id_token, profile) as client:
+        job = client.get_job(job_id, tenant_id=tenant)
+    if as_json:
+        output.print_json(job.as_json)
+    else:
+        output.show(render.job_details(job))
+
+
+@app.command(name="list")
+def list_(
+    *,
+    status: Annotated[str | None, typer.Option(help="Only those in this status.")] = None,
+    created_after: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME|AGE",
+            help="Only younger ones: a time such as 2026-07-01T00:00:00Z, or 30m, 12h, 7d.",
+        ),
+    ] = None,
+    tenant: Annotated[
+        str | None,
+        typer.Option("--tenant", metavar="ID", help="For operators: whose; - for everybody's."),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
+    columns: Annotated[
+        str | None,
+        typer.Option(metavar="NAMES", help="What to show, e.g. job,status,detail: see docs/cli.md."),
+    ] = None,
+    as_json: AsJson = False,
+    url: Url = None,
+    id_token: Token = None,
+    profile: Profile = None,
+) -> None:
+    """List jobs, newest first."""
+    from jennah import access, filters, job_columns
+
+    shown = job_columns.parse(columns)
+    since = filters.since(created_after)
+    with access.connect(url, id_token, profile) as client:
+        found = client.list_jobs(
+            status=status and status.upper(),
+            created_after=since,
+            page_size=min(limit, _PAGE_SIZE),
+            tenant_id=tenant,
+        )
+        jobs = list(itertools.islice(found, limit))
+    if as_json:
+        output.print_json([job.as_json for job in jobs])
+    else:
+        output.show(job_columns.table(jobs, shown))
+
+
+@app.command()
+def watch(
+    job_ids: JobIds,
+    *,
+    as_json: AsJson = False,
+    url: Url = None,
+    id_token: Token = None,
+    profile: Profile = None,
+) -> None:
+    """Follow jobs to their end; exit 0 if all COMPLETED, else 1."""
+    from jennah import access
+
+    with access.connect(url, id_token, profile, retry_seconds=access.PATIENT) as client:
+        jobs = output.follow(client, job_ids, sys.stderr if as_json else sys.stdout)
+    if as_json:
+        shown = [job.as_json for job in jobs]
+        output.print_json(shown[0] if len(job_ids) == 1 else shown)
+    output.exit_by_outcome(jobs)
+
+
+@app.command()
+def history(
+    job_id: JobId,
+    *,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False,
+    tenant: TenantId = None,
+    as_json: AsJson = False,
+    url: Url = None,
+    id_token: Token = None,
+    profile: Profile = None,
+) -> None:
+    """Show a job's audit trail as a timeline: every change of its status, oldest first."""
+    from jennah import access, timeline
+
+    if follow and tenant:
+        raise typer.BadParameter("goes without --tenant: only your own jobs can be followed", param_hint="-f")
+    with access.connect(url, id_token, profile, retry_seconds=access.PATIENT) as client:
+        if follow:
+            for transition in client.follow_transitions(job_id):
+                if as_json:
+                    output.print_json_line(transition.as_json)
+                else:
+                    output.show(timeline.line(transition))
+            return
+        transitions = list(client.list_transitions(job_id, tenant_id=tenant))
+    if as_json:
+        output.print_json([transition.as_json for transition in transitions])
+    else:
+        output.show(timeline.table(transitions))
+
+
+@app.command()
+def logs(
+    job_id: JobId,
+    *,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the job, or the attempt asked for, ends.")
+    ] = False,
+    attempt: Annotated[int | None, typer.Option(min=1, help="Which attempt; else the current one.")] = None,
+    task: Annotated[int, typer.Option(min=0, help="The index of the task, of an array job.")] = 0,
+    timestamps: Annotated[
+        bool, typer.Option("--timestamps", "-t", help="Begin each line with its time and stream.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one entry on each line.")] = False,
+    url: Url = None,
+    id_token: Token = None,
+    profile: Profile = None,
+) -> None:
+    """Print what a job has written, stdout and stderr."""
+    from jennah import access, render
+
+    patience = access.PATIENT if follow else access.QUICK
+    with access.connect(url, id_token, profile, retry_seconds=patience) as client:
+        read = client.follow_logs if follow else client.read_logs
+        for entry in read(job_id, attempt=attempt, task=task):
+            if as_json:
+                output.print_json_line(entry.as_json)
+            else:
+                line = render.log_line(entry, timestamps=timestamps, safe=sys.stdout.isatty())
+                sys.stdout.write(line + "\n")  # echo would take colours out of a pipe
+                sys.stdout.flush()
+
+
+@app.command()
+def cancel(
+    job_id: JobId,
+    *,
+    as_json: AsJson = False,
+    url: Url = None,
+    id_token: Token = None,
+    profile: Profile = None,
+) -> None:
+    """Cancel a job."""
+    from jennah import access
+
+    with access.connect(url, id_token, profile) as client:
+        job = client.cancel_job(job_id)
+    if as_json:
+        output.print_json(job.as_json)
+    else:
+        typer.echo(f"{job.job_id} {job.status}")
+
+
+@app.command()
+def delete(
+    job_ids: JobIds,
+    *,
+    as_json: AsJson = False,
+    url: Url = None,
+    id_token: Token = None,
+    profile: Profile = None,
+) -> None:
+    """Delete jobs that have ended, with their audit trails. At the first that can't be, it stops."""
+    from jennah import access
+
+    with access.connect(url, id_token, profile) as client:
+        for job_id in job_ids:
+            client.delete_job(job_id)
+            if not as_json:
+                typer.echo(f"{job_id} deleted")
+    if as_json:
+        output.print_json({"deleted": job_ids})

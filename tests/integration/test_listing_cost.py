@@ -1,0 +1,120 @@
+"""A listing costs the same, however many jobs there are."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from google.cloud.spanner_v1 import JsonObject, KeySet, ReadRequest
+from google.cloud.spanner_v1.database import Database
+
+from shared.job_reads import JobReads
+from shared.model import Job, JobKey, JobStatus
+from shared.pages import encode_token
+from shared.rows import Reads
+from tests.integration.conftest import Platform
+from tests.integration.wire import Wire
+
+FEW, MANY = 1000, int(os.environ.get("JENNAH_TEST_JOBS", "5000"))
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def tenants(database: Database) -> dict[int, str]:
+    """A tenant with few jobs, and one with many; every fifth job is live."""
+    made = {}
+    for count in (FEW, MANY):
+        made[count] = tenant_id = str(uuid.uuid4())
+        with database.batch() as batch:
+            batch.insert("Tenants", ["TenantId"], [[tenant_id]])
+        for first in range(0, count, 1000):
+            rows = [
+                (tenant_id, str(uuid.uuid4()), "COMPLETED" if number % 5 else "RUNNING", "i", at)
+                for number in range(first, min(first + 1000, count))
+                for at in [START + timedelta(seconds=number)]
+            ]
+            with database.batch() as batch:
+                batch.insert("Jobs", ("TenantId", "JobId", "Status", "ImageUri", "CreatedAt"), rows)
+    return made
+
+
+def test_a_page_reads_as_much_of_many_jobs_as_of_few(
+    tenants: dict[int, str], wired: Database, wire: Wire
+) -> None:
+    jobs = JobReads(Reads(wired))
+    costs: dict[int, list[object]] = {FEW: [], MANY: []}
+    for count, tenant_id in tenants.items():
+        for asked in (
+            {},
+            {"status": JobStatus.RUNNING},
+            {"created_after": (START + timedelta(seconds=count // 2)).isoformat().replace("+00:00", "Z")},
+        ):
+            wire.taken()
+            page, token = jobs.page(tenant_id, page_size=100, page_token=None, **asked)
+            costs[count].append(cost(wire))
+            wire.taken()
+            more, _ = jobs.page(tenant_id, page_size=100, page_token=token, **asked)
+            costs[count].append(cost(wire))
+            times = [job.created_at for job in [*page, *more]]
+            assert times == sorted(times, key=str, reverse=True)
+            assert len(set(times)) == 200
+    assert costs[FEW] == costs[MANY]
+    assert costs[MANY] == [[("index", 101), ("keys", 100)], [("index", 201), ("keys", 100)]] * 3
+
+
+def cost(wire: Wire) -> list[tuple[str, int]]:
+    """What each call reads at most: entries of an index in one range, or rows by their keys."""
+    assert set(wire.calls) == {"StreamingRead"}
+    found = []
+    for raw in wire.requests:
+        request = ReadRequest.deserialize(raw)
+        if request.index:
+            assert (len(request.key_set.ranges), request.key_set.all_) == (1, False)
+            found.append(("index", request.limit))
+        else:
+            assert not request.key_set.ranges
+            found.append(("keys", len(request.key_set.keys)))
+    return found
+
+
+class Moving(Reads):
+    """Between the two reads of a page, what was listed moves on."""
+
+    def __init__(self, platform: Platform) -> None:
+        super().__init__(platform.database)
+        self.platform = platform
+
+    def many(self, keys: Sequence[JobKey]) -> dict[JobKey, Job | None]:
+        self.platform.jobs.cancel(*keys[0])
+        with self.platform.database.batch() as batch:
+            batch.delete("Jobs", KeySet(keys=[keys[1]]))
+        return super().many(keys)
+
+
+def test_what_moves_while_it_is_listed_is_left_out(platform: Platform) -> None:
+    keys = [platform.submit("true") for _ in range(3)]
+    page, token = JobReads(Moving(platform)).page(
+        platform.tenant_id, status=JobStatus.PENDING, page_size=3, page_token=None
+    )
+    assert [job.key for job in page] == keys[:1]
+    assert token is None
+
+
+def test_a_row_that_can_not_be_read_hides_no_other(platform: Platform) -> None:
+    keys = [platform.submit("true") for _ in range(2)]
+    with platform.database.batch() as batch:
+        columns = ("TenantId", "JobId", "Spec")
+        batch.update("Jobs", columns, [(*keys[0], JsonObject({"provisioning": "of a later release"}))])
+    page, _ = platform.jobs.page(platform.tenant_id, page_size=3, page_token=None)
+    assert [job.key for job in page] == keys[1:]
+
+
+def test_a_token_that_points_past_the_time_costs_nothing(wired: Database, wire: Wire) -> None:
+    tenant_id, time = str(uuid.uuid4()), "2026-01-01T00:00:00Z"
+    token = encode_token(["2025-01-01T00:00:00Z", "x"], query=("jobs", tenant_id, tenant_id, None, time))
+    wire.taken()
+    page = JobReads(Reads(wired)).page(tenant_id, created_after=time, page_size=1, page_token=token)
+    assert (page, wire.calls) == (([], None), [])

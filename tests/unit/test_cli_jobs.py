@@ -1,0 +1,235 @@
+"""What the commands about jobs ask the server for, and how they show its answers."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from rich.console import Console
+
+from jennah import live, render
+from jennah.client import Client, LogEntry
+
+if TYPE_CHECKING:
+    from tests.unit.conftest import Asked, ScriptedServer
+
+JOB_ID = "0b9f8c0e-3f0d-4a86-9f0e-6b1f2f3a4c5d"
+Here = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def assert_wrong_usage(done: subprocess.CompletedProcess[str], server: ScriptedServer) -> None:
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    assert server.asked == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("submit",),
+        ("submit", "busybox", "--mount", "bucket"),
+        ("submit", "busybox", "--mount", ":/mnt"),
+        ("submit", "busybox", "--mount", "b:/mnt:x"),
+        ("submit", "busybox", "--mount", "b:/mnt:rw:ro"),
+        ("submit", "busybox", "--gpus", "t4:"),
+        ("submit", "busybox", "--gpus", ":1"),
+        ("submit", "busybox", "--label", "x"),
+        ("submit", "busybox", "--secret-env", "=x"),
+        ("list", "--created-after", "yesterday"),
+        ("list", "--created-after", "2026-07-01"),
+        ("list", "--created-after", "999999w"),
+        ("list", "--columns", "job,colour"),
+        ("list", "--columns", ""),
+        ("logs", JOB_ID, "--attempt", "0"),
+        ("history", JOB_ID, "-f", "--tenant", JOB_ID),
+        ("watch",),
+        ("delete",),
+        ("tenant", "delete"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_one_sentence_and_asks_nobody(
+    server: ScriptedServer, here: Here, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    assert_wrong_usage(here(*arguments), server)
+
+
+def test_a_listing_shows_the_columns_that_are_wanted(
+    server: ScriptedServer, here: Here, job: dict[str, Any]
+) -> None:
+    detail = {"code": "waiting_for_quota", "message": "Wait."}
+    shown = {**job, "status_detail": detail, "labels": {"a": "b"}, "origin_job_id": "o", "profile": "small"}
+    server.reply(200, {"jobs": [shown]})
+    done = here("list", "--columns", "job, detail,SIZE,labels,origin,tasks,retries")
+    header, line = done.stdout.splitlines()
+    assert header.split() == ["JOB", "DETAIL", "SIZE", "LABELS", "ORIGIN", "TASKS", "RETRIES"]
+    assert re.split("  +", line) == [JOB_ID, "waiting_for_quota: Wait.", "small", "a=b", "o", "1", "0 of 3"]
+    every = here("list", "--columns", "?").stderr.partition("none of ")[2].partition(".")[0]
+    assert here("list", "--columns", every).returncode == 0
+
+
+@pytest.mark.parametrize(("age", "span"), [("90s", 90), ("30m", 1800), ("12h", 43_200), ("7d", 604_800)])
+def test_an_age_is_counted_from_now(server: ScriptedServer, here: Here, age: str, span: int) -> None:
+    server.reply(200, {"jobs": []})
+    here("list", "--created-after", age, "--tenant", "-")
+    query = parse_qs(urlsplit(server.asked[0].path).query)
+    moment = datetime.fromisoformat(query["created_after"][0])
+    assert abs(datetime.now(UTC) - moment - timedelta(seconds=span)) < timedelta(seconds=30)
+    assert query["tenant_id"] == ["-"]
+
+
+def test_a_history_tells_how_long_each_status_lasted(
+    server: ScriptedServer, here: Here, transition: dict[str, Any]
+) -> None:
+    times = ["2026-01-02T03:04:05Z", "2026-01-02T03:04:06.500Z", "2026-01-02T03:05:07Z"]
+    statuses = ["PENDING", "RUNNING", "COMPLETED"]
+    trail = [
+        {**transition, "to_status": status, "transitioned_at": at}
+        for status, at in zip(statuses, times, strict=True)
+    ]
+    server.reply(200, {"transitions": trail})
+    header, *lines = (re.split("  +", line) for line in here("history", JOB_ID).stdout.splitlines())
+    assert header == ["TIME", "AFTER", "STATUS", "LASTED", "ATTEMPT", "ACTOR", "REASON"]
+    assert [(line[1], line[2], line[3]) for line in lines] == [
+        ("+0.0 s", "PENDING", "1.5 s"),
+        ("+1.5 s", "RUNNING", "1 min 00 s"),
+        ("+1 min 02 s", "COMPLETED", "-"),
+    ]
+    assert lines[1][4] == "=" * 20
+    server.forget()
+    server.reply(200, {"transitions": trail[:2]})
+    assert here("history", JOB_ID).stdout.splitlines()[-1].split()[4] == "..."
+
+
+def test_a_log_is_printed_as_it_was_written(server: ScriptedServer, here: Here) -> None:
+    entry = {"timestamp": "2026-01-02T03:04:05Z", "task": 0, "stream": "stderr", "message": "a\x1b[31m\tb"}
+    server.reply(200, {"entries": [entry], "next_page_token": None})
+    assert here("logs", JOB_ID).stdout == "a\x1b[31m\tb\n"
+    timed = here("logs", JOB_ID, "-t", "--attempt", "2", "--task", "1")
+    assert timed.stdout == "2026-01-02T03:04:05.000Z stderr a\x1b[31m\tb\n"
+    assert "attempt=2&task=1" in server.asked[1].path
+    assert json.loads(here("logs", JOB_ID, "--json").stdout) == entry
+
+
+def test_on_a_terminal_a_log_can_not_move_the_cursor() -> None:
+    entry = LogEntry(message="a\x1b[2J\tb\u202e", as_json={})
+    assert render.log_line(entry, timestamps=False, safe=True) == "a\\x1b[2J\tb\\u202e"
+
+
+def test_streams_are_followed(
+    server: ScriptedServer, here: Here, job: dict[str, Any], transition: dict[str, Any]
+) -> None:
+    entry = {"timestamp": "2026-01-02T03:04:05Z", "task": 0, "stream": "stdout", "message": "hello"}
+    end = 'event: end\ndata: {"status": "COMPLETED"}\n\n'
+
+    def decide(asked: Asked) -> tuple[int, Any]:
+        if "/logs" in asked.path:
+            return 200, f"event: log\ndata: {json.dumps(entry)}\n\n{end}".encode()
+        if "/events" in asked.path:
+            return 200, f"event: transition\ndata: {json.dumps(transition)}\n\n{end}".encode()
+        return 200, job
+
+    server.headers, server.decide = {"Content-Type": "text/event-stream"}, decide
+    assert here("logs", JOB_ID, "-f").stdout == "hello\n"
+    assert json.loads(here("logs", JOB_ID, "-f", "--json").stdout) == entry
+    assert here("history", JOB_ID, "-f").stdout.split()[2] == "PENDING"
+    assert json.loads(here("history", JOB_ID, "-f", "--json").stdout) == transition
+
+
+def test_jobs_are_deleted_until_one_can_not_be(server: ScriptedServer, here: Here) -> None:
+    server.reply(204, b"")
+    refusal = {"code": 409, "status": "FAILED_PRECONDITION", "message": "It runs.", "details": []}
+    server.reply(409, {"error": refusal})
+    done = here("delete", "a", "b", "c")
+    assert (done.returncode, done.stdout) == (1, "a deleted\n")
+    assert done.stderr == "jennah: It runs; 'jennah get' shows how it stands.\n"
+    assert [(asked.method, asked.path) for asked in server.asked] == [
+        ("DELETE", "/v1/jobs/a"),
+        ("DELETE", "/v1/jobs/b"),
+    ]
+    server.forget()
+    server.reply(204, b"")
+    assert json.loads(here("delete", "a", "b", "--json").stdout) == {"deleted": ["a", "b"]}
+
+
+def test_a_retry_prints_the_new_job(server: ScriptedServer, here: Here, job: dict[str, Any]) -> None:
+    server.reply(201, {**job, "job_id": "2", "origin_job_id": JOB_ID})
+    assert here("retry", JOB_ID).stdout == "2\n"
+    assert "retry of" in here("get", "2").stdout
+
+
+def test_several_jobs_are_watched(
+    server: ScriptedServer, here: Here, job: dict[str, Any], transition: dict[str, Any]
+) -> None:
+    ends = {"a": "COMPLETED", "b": "FAILED"}
+
+    def decide(asked: Asked) -> tuple[int, Any]:
+        name = asked.path.split("/")[3]
+        if asked.path.endswith("transitions"):
+            return 200, {"transitions": [{**transition, "to_status": ends[name]}]}
+        return 200, {**job, "job_id": name, "status": ends[name]}
+
+    server.decide = decide
+    done = here("watch", "a", "b")
+    assert done.returncode == 1
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["a", "b"]
+    assert "1 of 2 jobs" in done.stderr
+    assert [shown["status"] for shown in json.loads(here("watch", "b", "a", "--json").stdout)] == [
+        *("FAILED", "COMPLETED")
+    ]
+    ends["b"] = "COMPLETED"
+    assert here("watch", "a", "b").returncode == 0
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=True, width=120, color_system=None)
+    with Client(server.url, "a.b.c") as client:
+        assert [found.job_id for found in live.follow(client, ["b", "a"], console)] == ["b", "a"]
+    assert text.getvalue().count("COMPLETED") >= 2
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "step"),
+    [
+        (403, "PERMISSION_DENIED", "ask the operator"),
+        (404, "NOT_FOUND", "jennah list"),
+        (409, "ALREADY_EXISTS", "another idempotency key"),
+        (409, "FAILED_PRECONDITION", "jennah get"),
+        (500, "INTERNAL", "try again"),
+    ],
+)
+def test_a_refusal_names_the_next_step(
+    server: ScriptedServer, here: Here, status: int, code: str, step: str
+) -> None:
+    server.reply(status, {"error": {"code": status, "status": code, "message": "No.", "details": []}})
+    assert step in here("cancel", JOB_ID).stderr
+
+
+def test_a_limit_says_when_to_come_again(server: ScriptedServer, here: Here) -> None:
+    body = {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "Too many jobs.", "details": []}
+    server.reply(429, {"error": body}, {"Retry-After": "30"})
+    done = here("submit", "busybox")
+    assert (done.returncode, done.stderr) == (3, "jennah: Too many jobs; try again in 30 s.\n")
+
+
+def test_who_one_is_is_shown(server: ScriptedServer, here: Here, tenant: dict[str, Any]) -> None:
+    server.reply(200, tenant)
+    lines = [re.split("  +", line) for line in here("tenant", "show").stdout.splitlines()]
+    assert ["email", "me@example.com"] in lines
+    assert ["limit: open_jobs", "5"] in lines
+    assert ["limit: vcpu_in_flight", "none"] in lines
+    assert json.loads(here("tenant", "show", "--json").stdout) == tenant
+    assert here("tenant", "delete", "--yes").stdout == f"{tenant['tenant_id']} is being deleted\n"
+    assert server.asked[-1].method == "DELETE"
+    server.forget()
+    refusal = {"code": 404, "status": "NOT_FOUND", "message": "None.", "details": []}
+    server.reply(404, {"error": refusal})
+    for command in (("show",), ("delete", "--yes")):
+        done = here("tenant", *command)
+        assert (done.returncode, done.stderr.count("jennah submit")) == (1, 1)

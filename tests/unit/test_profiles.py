@@ -1,0 +1,198 @@
+"""Profiles, and the logins that they name, with the command as a process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.unit.conftest import Asked, ScriptedServer
+
+JENNAH = Path(sys.executable).with_name("jennah")
+Done = subprocess.CompletedProcess[str]
+Jennah = Callable[..., Done]
+GCLOUD = """#!/bin/sh
+echo "$@" >> "$(dirname "$0")/asked"
+case "$*" in *refused*) echo 'no credentials' >&2; exit 1;; esac
+echo "token.of.$(wc -l < "$(dirname "$0")/asked" | tr -d ' ')"
+"""
+
+
+@pytest.fixture
+def jennah(tmp_path: Path) -> Jennah:
+    """Run a command in an empty folder with a `gcloud` that gives tokens, each another."""
+    gcloud = tmp_path / "bin" / "gcloud"
+    gcloud.parent.mkdir()
+    gcloud.write_text(GCLOUD)
+    gcloud.chmod(0o755)
+
+    def run(*arguments: str, **settings: str) -> Done:
+        env = {name: value for name, value in os.environ.items() if not name.startswith("JENNAH_")}
+        env |= {
+            "PATH": f"{gcloud.parent}:{env['PATH']}",
+            "JENNAH_CONFIG": str(tmp_path / "c" / "config.yaml"),
+        }
+        return subprocess.run(
+            [str(JENNAH), *arguments],
+            env=env | settings,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+def assert_one_sentence(done: Done, code: int, words: str) -> None:
+    assert (done.returncode, done.stdout) == (code, ""), done.stderr
+    assert done.stderr.splitlines()[-1].startswith("jennah: ")
+    assert words in done.stderr.splitlines()[-1]
+
+
+def bearers(server: ScriptedServer) -> list[str]:
+    return [asked.headers["authorization"].removeprefix("Bearer ") for asked in server.asked]
+
+
+def test_a_login_is_tried_and_then_used(
+    server: ScriptedServer, jennah: Jennah, tenant: dict[str, Any], tmp_path: Path
+) -> None:
+    server.reply(200, {**tenant, "jobs": []})
+    account = "runner@p.iam.gserviceaccount.com"
+    done = jennah("login", server.url, "--audience", "jennah.example.com", "--impersonate", account)
+    assert done.returncode == 0, done.stderr
+    assert "me@example.com" in done.stdout
+    assert jennah("list").returncode == 0
+    asked = (
+        "auth print-identity-token --audiences=jennah.example.com "
+        f"--impersonate-service-account={account} --include-email\n"
+    )
+    assert (tmp_path / "bin" / "asked").read_text() == asked * 2
+    assert bearers(server) == ["token.of.1", "token.of.2"]
+    assert "token.of" not in (tmp_path / "c" / "config.yaml").read_text()
+    assert jennah("token").stdout == "token.of.3\n"
+
+
+def test_each_profile_leads_to_its_server(
+    server: ScriptedServer, jennah: Jennah, tenant: dict[str, Any]
+) -> None:
+    server.reply(200, {**tenant, "jobs": []})
+    assert jennah("login", server.url, "--profile", "a", "--audience", "a").returncode == 0
+    assert jennah("login", server.url, "--profile", "b", "--token-command", "echo mine").returncode == 0
+    server.asked.clear()
+    for settings in ({}, {"JENNAH_PROFILE": "a"}, {"JENNAH_TOKEN": "given"}):
+        assert jennah("list", **settings).returncode == 0
+    assert jennah("list", "--profile", "b", "--url", f"{server.url}/").returncode == 0
+    assert jennah("profiles", "use", "a").returncode == 0
+    assert jennah("list").returncode == 0
+    assert bearers(server) == ["mine", "token.of.2", "given", "mine", "token.of.3"]
+    listed = jennah("profiles", "list").stdout.splitlines()
+    assert [line.split() for line in listed] == [
+        ["PROFILE", "URL", "LOGIN"],
+        ["*", "a", server.url, "gcloud"],
+        ["b", server.url, "echo", "mine"],
+    ]
+    assert jennah("profiles", "remove", "a").returncode == 0
+    assert json.loads(jennah("profiles", "list", "--json").stdout) == {
+        "default": None,
+        "profiles": {
+            "b": {"url": server.url, "audience": None, "impersonate": None, "token_command": "echo mine"}
+        },
+    }
+
+
+def test_a_profiles_token_goes_to_its_own_server_only(
+    server: ScriptedServer, jennah: Jennah, tenant: dict[str, Any]
+) -> None:
+    server.reply(200, tenant)
+    assert jennah("login", server.url, "--token-command", "echo mine").returncode == 0
+    server.asked.clear()
+    for url in (f"{server.url}0", "https://jobs.example.com"):
+        done = jennah("list", "--profile", "default", "--url", url)
+        assert_one_sentence(done, 2, "JENNAH_PROFILE")
+        assert_one_sentence(jennah("list", "--profile", "default", JENNAH_URL=url), 2, url)
+    assert_one_sentence(jennah("list", "--url", server.url), 3, "no token")
+    assert server.asked == []
+
+
+def test_a_login_that_fails_is_not_saved(server: ScriptedServer, jennah: Jennah, tmp_path: Path) -> None:
+    refusal = {"code": 401, "status": "UNAUTHENTICATED", "message": "No.", "details": []}
+    server.reply(401, {"error": refusal})
+    assert_one_sentence(jennah("login", server.url, "--audience", "a"), 3, "No")
+    assert_one_sentence(jennah("login", server.url, "--audience", "refused"), 3, "gcloud auth login")
+    assert_one_sentence(jennah("login", server.url, "--token-command", "/nonexistent"), 3, "cannot run")
+    assert_one_sentence(jennah("login", server.url, "--token-command", "false"), 3, "exit code 1")
+    assert_one_sentence(jennah("login", server.url, "--token-command", "true"), 2, "token is empty")
+    assert_one_sentence(jennah("login", server.url, "--token-command", "'"), 2, "token command")
+    assert_one_sentence(jennah("login", server.url, "--impersonate", "a@b"), 2, "--audience")
+    assert_one_sentence(
+        jennah("login", server.url, "--audience", "a", "--token-command", "b"), 2, "leave out"
+    )
+    assert_one_sentence(jennah("login", "jobs.example.com", "--audience", "a"), 2, "URL")
+    assert_one_sentence(jennah("login", server.url), 3, "no token")
+    assert not (tmp_path / "c").exists()
+
+
+def test_who_has_no_tenant_yet_may_log_in(server: ScriptedServer, jennah: Jennah) -> None:
+    missing = {"code": 404, "status": "NOT_FOUND", "message": "None.", "details": []}
+    server.reply(404, {"error": missing})
+    assert "no tenant yet" in jennah("login", server.url, "--audience", "a").stdout
+    assert json.loads(jennah("login", server.url, "--audience", "a", "--json").stdout)["tenant"] is None
+
+
+def test_a_token_that_runs_out_is_fetched_again(
+    server: ScriptedServer, jennah: Jennah, job: dict[str, Any], tenant: dict[str, Any]
+) -> None:
+    server.reply(200, tenant)
+    assert jennah("login", server.url, "--audience", "a").returncode == 0
+    server.asked.clear()
+
+    def decide(asked: Asked) -> tuple[int, Any]:
+        if len(server.asked) == 2:
+            return 401, {"error": {"code": 401, "status": "UNAUTHENTICATED", "message": "", "details": []}}
+        status = "COMPLETED" if len(server.asked) > 2 else "PENDING"
+        return 200, {**job, "status": status, "transitions": []}
+
+    server.decide = decide
+    assert jennah("watch", "a").returncode == 0
+    assert list(dict.fromkeys(bearers(server))) == ["token.of.2", "token.of.3"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"profiles: [",
+        b"[]",
+        b"\xff",
+        b"profiles: {a: {}}",
+        b"profiles: {a: {url: 1}}",
+        b"profiles: {a: {url: http://a, colour: red}}",
+        b"profiles: {a: 1}",
+        b"profiles: 1",
+        b"default: gone",
+    ],
+)
+def test_a_spoilt_file_is_named(jennah: Jennah, tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_bytes(content)
+    done = jennah("list", JENNAH_CONFIG=str(file))
+    assert_one_sentence(done, 2, "gone" if b"gone" in content else str(file))
+
+
+def test_a_place_that_can_not_be_written_is_named(
+    server: ScriptedServer, jennah: Jennah, tenant: dict[str, Any], tmp_path: Path
+) -> None:
+    server.reply(200, tenant)
+    file = tmp_path / "file"
+    file.touch()
+    done = jennah("login", server.url, "--audience", "a", JENNAH_CONFIG=str(file / "config.yaml"))
+    assert done.returncode == 2
+    assert "JENNAH_CONFIG" in done.stderr
