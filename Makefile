@@ -29,8 +29,8 @@ verify: $(READY)
 	$(VENV)/bin/python -m tests.simulation --fresh 20000
 	$(VENV)/bin/python -m tests.simulation.exhaustive
 	$(VENV)/bin/pytest tests/verify
-	$(VENV)/bin/python -m tests.contract --requests 2000
-	SPECIFICATIONS=10000 SPECIFICATIONS_RECEIVED=1000 $(VENV)/bin/pytest --timeout 1800 \
+	$(VENV)/bin/python -m tests.contract --requests 1000
+	SPECIFICATIONS=10000 SPECIFICATIONS_RECEIVED=200 $(VENV)/bin/pytest --timeout 1800 \
 	    tests/unit/test_batch_spec.py tests/integration/test_specifications.py
 
 simulate: $(READY)

@@ -112,7 +112,8 @@ def test_a_scheduling_function_killed_between_create_and_commit_leaves_one_batch
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_cancel_while_create_is_held_leaves_nothing_running(site: Site, moment: str) -> None:
-    with site.faults.hold("CreateJob", moment=moment, times=1) as held:  # type: ignore[arg-type]
+    # Without notifications: one of RUNNING may else come before the cancel, and be a step of the path.
+    with site.faults.drop(), site.faults.hold("CreateJob", moment=moment, times=1) as held:  # type: ignore[arg-type]
         job = site.client.submit_job("busybox", ["sleep", "600"])
         held.wait()
         assert site.client.cancel_job(job.job_id).status == "CANCELLED"
