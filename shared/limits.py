@@ -277,7 +277,7 @@ def cpu_milli(spec: JobSpec) -> int:
     """How many thousandths of a vCPU a job asks for, all its tasks that may run at once together."""
     tasks = min(spec.task_count, spec.parallelism or spec.task_count)
     if spec.machine_type is not None:
-        return tasks * 1000 * _vcpus(spec.machine_type)
+        return tasks * max(1000 * _vcpus(spec.machine_type), LEAST_CPU_MILLI)
     size = spec.resources or PROFILES.get(spec.profile or "", PROFILES[DEFAULT_PROFILE])
     return tasks * max(size.cpu_milli, LEAST_CPU_MILLI)
 

@@ -45,17 +45,17 @@ class LogClient:
     ) -> list[LogLine]:
         """See `TaskLogs.lines`."""
         found: list[LogLine] = []
-        while len(found) < limit:
+        more = True
+        while more and len(found) < limit:
             size = min(limit - len(found), _MOST_ENTRIES)
             query = log_filter(uid=uid, task=task, since=since, after=after)
-            entries = self._entries(project, query, size)
+            entries, more = self._entries(project, query, size)
             found += [log_line(entry) for entry in entries]
-            if len(entries) < size:
-                break
-            after = found[-1].place
+            after = found[-1].place if found else after
         return found
 
-    def _entries(self, project: str, query: str, size: int) -> list[LogEntry]:
+    def _entries(self, project: str, query: str, size: int) -> tuple[list[LogEntry], bool]:
+        """Some entries, and whether there may be more: a page that is not full is not the last for that."""
         request = ListLogEntriesRequest(
             resource_names=[f"projects/{project}"], filter=query, order_by="timestamp asc", page_size=size
         )
@@ -64,7 +64,7 @@ class LogClient:
                 pager = self._client.list_log_entries(request, retry=None, timeout=_TIMEOUT)
                 page = next(iter(pager.pages))
                 if page.entries or not page.next_page_token:
-                    return list(page.entries)
+                    return list(page.entries), bool(page.next_page_token)
                 request.page_token = page.next_page_token
         except exceptions.ResourceExhausted as error:
             busy = Unavailable("Logs are asked for too often: please try again later.")

@@ -141,7 +141,9 @@ class Logs:
             raise NotFound(f"The job has no task {task}: it has {job.spec.task_count}, counted from 0.")
         if number == job.attempt:
             ended = (job.completed_at or job.updated_at) if job.status.final else None
-            return _Log(job, number, task, None, job.status.final and self._long_ago(ended))
+            # While something is owed to a job that has ended, its task may still write.
+            over = job.status.final and job.next_check_at is None
+            return _Log(job, number, task, None, over and self._long_ago(ended))
         if attempt is None:
             attempt = self._reads.attempt(key, number)
         return _Log(job, number, task, attempt, self._long_ago(attempt.finished_at if attempt else None))

@@ -43,6 +43,11 @@ _LAST_READS = 16  # of an ended task's pipe: what has left its group may write f
 _LONGEST_LINE = 1 << 17  # bytes; Cloud Logging takes entries of 256 KiB
 
 
+def _parts(line: bytes) -> list[bytes]:
+    """The line, or its parts where it is longer than an entry."""
+    return [line[start : start + _LONGEST_LINE] for start in range(0, max(len(line), 1), _LONGEST_LINE)]
+
+
 class TaskLog:
     """The log of a task, as one of its streams writes it: appended to, and closed by whoever opened it.
 
@@ -60,10 +65,8 @@ class TaskLog:
         """Take what was written."""
         self._bytes.write(received)
         *lines, self._unfinished = (self._unfinished + received).split(b"\n")
-        while len(self._unfinished) > _LONGEST_LINE:
-            lines.append(self._unfinished[:_LONGEST_LINE])
-            self._unfinished = self._unfinished[_LONGEST_LINE:]
-        self._enter(lines)
+        *parts, self._unfinished = _parts(self._unfinished)
+        self._enter([part for line in lines for part in _parts(line)] + parts)
 
     def close(self) -> None:
         """Take what was written last as a line, if it is none."""

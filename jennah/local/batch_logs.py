@@ -20,7 +20,7 @@ from jennah.local.batch_specs import Refused, invalid
 
 SERVICE = "google.logging.v2.LoggingServiceV2"
 
-_MOST = 1_000
+_MOST = 100
 _FILTER = re.compile(
     r'log_id\("batch_task_logs"\)'
     r' AND labels\.job_uid="(?P<uid>[a-z0-9-]+)"'
@@ -30,6 +30,7 @@ _FILTER = re.compile(
     r' OR \(timestamp="(?P=at)" AND insertId>"(?P<id>(?:[^"\\]|\\.)*)"\)\))?'
 )
 _ID = re.compile(r"[0-9]{20}")
+_MORE = "more"  # who wants it asks for what comes after the last entry
 _SEVERITIES = {"stdout": "INFO", "stderr": "ERROR"}
 _TIME = re.compile(r"([0-9-]+T[0-9:]+)(?:\.([0-9]{1,9}))?Z")
 
@@ -57,18 +58,21 @@ class TaskLogs:
         since, after = _key(wanted["since"], ""), _key(wanted["at"], last)
         place = int(last) if _ID.fullmatch(last) else 0
         entries = []
+        # Cloud Logging may give less than was asked for, and says whether there may be more.
+        most = min(request.page_size or _MOST, _MOST)
         for task_id, log in self._logs_of(wanted["uid"], wanted["task"]):
             for entry in _entries(log, from_offset=place):
                 key = _key(entry["at"], entry["id"])
                 if key >= since and (after == _NEVER or key > after):
                     entries.append((key, task_id, entry))
-                if len(entries) == min(request.page_size or _MOST, _MOST):
+                if len(entries) == most:
                     break
         response = ListLogEntriesResponse(
             entries=[
                 _shown(request.resource_names[0], wanted["uid"], task_id, entry)
                 for _, task_id, entry in sorted(entries, key=lambda found: found[0])
-            ]
+            ],
+            next_page_token=_MORE if len(entries) == most else "",
         )
         return Answer(ListLogEntriesResponse.pb(response))
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from shared.config import Limits, Settings
 from shared.errors import ResourceExhausted, Unavailable
-from shared.limits import COUNT_SECONDS, REMEMBERED, UNLIMITED, Limiter, Usage, cpu_milli
+from shared.limits import COUNT_SECONDS, LEAST_CPU_MILLI, REMEMBERED, UNLIMITED, Limiter, Usage, cpu_milli
 from shared.resources import PROFILES, Resources
 from shared.spec import JobSpec
 
@@ -396,3 +396,8 @@ def test_so_many_tenants_are_remembered() -> None:
 )
 def test_what_a_job_asks_for(spec: JobSpec, cpus: float) -> None:
     assert cpu_milli(spec) == cpus * 1000
+
+
+def test_a_machine_without_cores_counts_as_the_least() -> None:
+    assert cpu_milli(JobSpec(machine_type="e2-standard-0", task_count=3)) == 3 * LEAST_CPU_MILLI
+    assert World(Limits(vcpu_in_flight=0)).refusal(JobSpec(machine_type="e2-standard-0"))

@@ -73,6 +73,15 @@ def test_an_operator_lists_everybodys_jobs(server: Server, operator: Caller, pag
     assert [job["status"] for job in mine] == ["COMPLETED"] * 6
 
 
+def test_old_jobs_of_one_tenant_hide_no_young_ones_of_the_next(server: Server, operator: Caller) -> None:
+    moment = datetime.now(UTC) - timedelta(days=1)
+    old, young = sorted(caller(server).submitted()["tenant_id"] for _ in range(2))
+    put_jobs(server, old, "COMPLETED", [moment - timedelta(days=1)] * 1100)  # more than a page looks through
+    asked = {"tenant_id": "-", "created_after": _text(moment), "page_size": "100"}
+    found = {job["tenant_id"] for job in operator.listed(**asked)}
+    assert {old, young} <= found
+
+
 def _text(at: datetime) -> str:
     return at.isoformat().replace("+00:00", "Z")
 
