@@ -45,7 +45,9 @@ def main() -> NoReturn:
         result = app(prog_name="jennah", standalone_mode=False)
     except typer.TyperException as error:
         if message := error.format_message():
-            typer.echo(f"jennah: {message.rstrip('.')}.{_next_step(error)}", err=True)
+            from jennah.render import printable
+
+            typer.echo(f"jennah: {printable(message).rstrip('.')}.{_next_step(error)}", err=True)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):  # the latter where a question was not answered
         sys.exit(130)

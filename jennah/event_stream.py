@@ -46,6 +46,7 @@ def events(connection: Connection, path: str, params: Mapping[str, Any] | None =
     while True:
         began = time.monotonic()
         failure: ClientError = ConnectionFailed(connection.url, "its streams end at once")
+        refused = False
         try:
             for event in stream.receive():
                 yield event
@@ -54,9 +55,9 @@ def events(connection: Connection, path: str, params: Mapping[str, Any] | None =
         except ClientError as error:
             if isinstance(error, ApiError) and error.status not in RETRIED_STATUSES:
                 raise
-            failure = error
+            failure, refused = error, True
         wait = failure.retry_after if isinstance(failure, ApiError) else stream.pause
-        if stream.heard or time.monotonic() - began > _LASTED:
+        if stream.heard or (not refused and time.monotonic() - began > _LASTED):
             pauses.begin()
         elif not pauses.allow(wait):
             raise failure

@@ -13,6 +13,7 @@ import logging
 import shutil
 import signal
 from collections.abc import Coroutine, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from google.cloud import batch_v1
@@ -87,25 +88,32 @@ class Execution:
 
     async def _run(self) -> None:
         await self._pause()
-        await self._places.acquire()
-        try:
+        async with AsyncExitStack() as place:
+            await place.enter_async_context(self._places)
             self._enter(JobState.SCHEDULED)
             await self._pause()
             if not self._rules.find(Action.SKIP_RUNNING, self.job.job_id):
                 self._enter(JobState.RUNNING)
             waiting = iter(self.job.tasks)
             others = self.job.spec.task_groups[0].parallelism - 1
+            begun: set[asyncio.Task[None]] = set()
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._run_tasks(waiting))
-                for _ in range(min(others, len(self.job.tasks) - 1)):
-                    group.create_task(self._run_tasks_in_own_place(waiting))
-        finally:
-            self._places.release()
+                workers = {
+                    group.create_task(self._run_tasks_in_own_place(waiting, begun))
+                    for _ in range(min(others, len(self.job.tasks) - 1))
+                }
+                await self._run_tasks(waiting)
+                # No task is left to begin: the place is for others, and who still waits for one needs none.
+                await place.aclose()
+                for worker in workers - begun:
+                    worker.cancel()
         self.job.leave_rest_unexecuted()
         self._enter(JobState.FAILED if self._failed else JobState.SUCCEEDED)
 
-    async def _run_tasks_in_own_place(self, waiting: Iterator[Task]) -> None:
+    async def _run_tasks_in_own_place(self, waiting: Iterator[Task], begun: set[asyncio.Task[None]]) -> None:
         async with self._places:
+            if worker := asyncio.current_task():
+                begun.add(worker)
             await self._run_tasks(waiting)
 
     async def _run_tasks(self, waiting: Iterator[Task]) -> None:

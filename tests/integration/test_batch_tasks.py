@@ -234,3 +234,14 @@ def test_hundreds_of_jobs_at_once(batch: BatchServer) -> None:
         batch.faults.wait_for_state(f"many-{index}", JobState.SUCCEEDED, seconds=30)
     runs = [entry.job for entry in batch.ledger() if "/many-" in entry.job]
     assert len(runs) == len(set(runs)) == 200
+
+
+def test_arrays_that_ask_for_more_places_than_there_are_all_end(batch: BatchServer) -> None:
+    # Each begins with one of four places: none may hold it while it waits for another.
+    spec = {"runnables": [script("sleep 0.3")]}
+    group = {"task_spec": spec, "task_count": 2, "parallelism": 2}
+    for number in range(12):
+        job = batch_v1.Job({"task_groups": [group]})
+        batch.client.create_job(parent=PARENT, job_id=f"crowd-{number}", job=job)
+    for number in range(12):
+        batch.faults.wait_for_state(f"crowd-{number}", JobState.SUCCEEDED, seconds=30)
