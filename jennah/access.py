@@ -95,8 +95,7 @@ def token(email: str | None, profile: str | None) -> str:
         CommandFailed: there is none.
     """
     server, chosen = find(None if profile else os.environ.get("JENNAH_URL"), profile)
-    # JENNAH_EMAIL may be set for the local cloud: a profile that is named comes first.
-    if chosen is None or chosen.login is None or (email and not profile):
+    if chosen is None or chosen.login is None or email:
         return local_login.test_token(email or local_login.DEFAULT_EMAIL, server)
     with failures(server):
         return chosen.login()
