@@ -196,10 +196,14 @@ def delete(
     """Delete jobs that have ended, with their audit trails. At the first that can't be, it stops."""
     from jennah import access
 
-    with access.connect(url, id_token, profile) as client:
-        for job_id in job_ids:
-            client.delete_job(job_id)
-            if not as_json:
-                typer.echo(f"{job_id} deleted")
-    if as_json:
-        output.print_json({"deleted": job_ids})
+    deleted: list[str] = []
+    try:
+        with access.connect(url, id_token, profile) as client:
+            for job_id in job_ids:
+                client.delete_job(job_id)
+                deleted.append(job_id)
+                if not as_json:
+                    typer.echo(f"{job_id} deleted")
+    finally:
+        if as_json:
+            output.print_json({"deleted": deleted})

@@ -167,5 +167,5 @@ def _printed(command: list[str]) -> str:
         raise LoginFailed(f"cannot run {command[0]} for a token: {step}") from error
     if done.returncode != 0:
         step = "run 'gcloud auth login'" if command[0] == "gcloud" else "'jennah login' sets another"
-        raise LoginFailed(f"{shlex.join(command)} gave no token (exit code {done.returncode}): {step}")
+        raise LoginFailed(f"{command[0]} gave no token (exit code {done.returncode}): {step}")
     return done.stdout.strip()

@@ -166,12 +166,15 @@ def _finish(client: Client, jobs: list[Job], *, wait: bool, as_json: bool, liste
     ids = [job.job_id for job in jobs]
     if not as_json:
         typer.echo("\n".join(ids))
-    if wait:
-        jobs = output.follow(client, ids, sys.stderr)
-    elif sys.stderr.isatty() and not as_json:
-        typer.echo(f"Follow {'them' if listed else 'it'} with: jennah watch {' '.join(ids)}", err=True)
-    if as_json:
-        shown = [job.as_json for job in jobs]
-        output.print_json(shown if listed else shown[0])
+    try:
+        if wait:
+            jobs = output.follow(client, ids, sys.stderr)
+        elif sys.stderr.isatty() and not as_json:
+            typer.echo(f"Follow {'them' if listed else 'it'} with: jennah watch {' '.join(ids)}", err=True)
+    finally:
+        # Also where they can't be followed: they are submitted, and only their ids lead to them.
+        if as_json:
+            shown = [job.as_json for job in jobs]
+            output.print_json(shown if listed else shown[0])
     if wait:
         output.exit_by_outcome(jobs)

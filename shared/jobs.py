@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from shared.api.spec import SubmitRequest
 from shared.cancellation import Cancellation
-from shared.errors import Conflict, FailedPrecondition, InvalidArgument, NotFound
+from shared.errors import Conflict, FailedPrecondition, InvalidArgument, JennahError, NotFound
 from shared.images import ImagePolicy
 from shared.job_reads import JobReads, may_exist
 from shared.lifecycle import NotFound as NoSuchJob
@@ -92,8 +92,12 @@ class Jobs(JobReads):
             TenantGone: there is no such tenant.
             Unavailable: nobody knows whether it was accepted; the same key settles it.
         """
-        job = self._asked(tenant_id, request, service_account)
-        job = replace(job, idempotency_key=idempotency_key, request_hash=request.digest())
+        digest = request.digest()
+        try:
+            job = self._asked(tenant_id, request, service_account)
+        except InvalidArgument as refusal:
+            return self._again(tenant_id, idempotency_key, digest, refusal)[0], False
+        job = replace(job, idempotency_key=idempotency_key, request_hash=digest)
         (stored,), new = self._accept([job], allowance)
         return stored, new
 
@@ -115,16 +119,17 @@ class Jobs(JobReads):
         Raises:
             As `submit`. The field of an InvalidArgument begins with `requests[n]`.
         """
+        digest = _digest("batch", *(request.digest() for request in requests))
         jobs = []
         for number, request in enumerate(requests):
             try:
                 jobs.append(self._asked(tenant_id, request, service_account))
             except InvalidArgument as error:
-                raise error.inside(f"requests[{number}]") from None
+                refusal = error.inside(f"requests[{number}]")
+                return self._again(tenant_id, idempotency_key, digest, refusal), False
         first, *others = jobs
         # The first stands for all: it is looked up by the key, and knows the rest.
         spec = replace(first.spec, siblings=tuple(job.job_id for job in others))
-        digest = _digest("batch", *(request.digest() for request in requests))
         first = replace(first, spec=spec, idempotency_key=idempotency_key, request_hash=digest)
         return self._accept([first, *others], allowance)
 
@@ -148,29 +153,12 @@ class Jobs(JobReads):
             Conflict: the key brought something else before.
             ResourceExhausted, TenantGone, Unavailable: as `submit`.
         """
-        origin = self._own(tenant_id, job_id)
-        if origin.status not in _RETRIABLE:
-            raise FailedPrecondition(
-                f"The job is {origin.status}: only a FAILED or CANCELLED one is retried."
-            )
-        if problem := self._images.problem(origin.image_uri):
-            raise FailedPrecondition(f"The job can't be retried, its image {problem}.")
-        spec = replace(origin.spec, service_account=service_account, origin_job_id=job_id, siblings=())
-        if (spec.secret_env or spec.mounts) and service_account is None:
-            raise FailedPrecondition(
-                "The job needs a service account of your own: ask the operator of this platform for one."
-            )
-        job = Job(
-            tenant_id=tenant_id,
-            job_id=self._new_id(),
-            image_uri=origin.image_uri,
-            commands=origin.commands,
-            spec=spec,
-            max_retries=origin.max_retries,
-            batch_parent=self._batch_parent,
-            idempotency_key=idempotency_key,
-            request_hash=_digest("retry", job_id),
-        )
+        digest = _digest("retry", job_id)
+        try:
+            job = self._retried(tenant_id, job_id, service_account)
+        except (NotFound, FailedPrecondition) as refusal:
+            return self._again(tenant_id, idempotency_key, digest, refusal)[0], False
+        job = replace(job, idempotency_key=idempotency_key, request_hash=digest)
         (stored,), new = self._accept([job], allowance)
         return stored, new
 
@@ -198,6 +186,39 @@ class Jobs(JobReads):
             raise NotFound.of_job()
         if deletion is not Deletion.DONE:
             raise FailedPrecondition(f"The job can't be deleted yet: {deletion.value}.")
+
+    def _retried(self, tenant_id: str, job_id: str, service_account: str | None) -> Job:
+        """The job to be, of one that may be done again."""
+        origin = self._own(tenant_id, job_id)
+        if origin.status not in _RETRIABLE:
+            raise FailedPrecondition(
+                f"The job is {origin.status}: only a FAILED or CANCELLED one is retried."
+            )
+        if problem := self._images.problem(origin.image_uri):
+            raise FailedPrecondition(f"The job can't be retried, its image {problem}.")
+        spec = replace(origin.spec, service_account=service_account, origin_job_id=job_id, siblings=())
+        if (spec.secret_env or spec.mounts) and service_account is None:
+            raise FailedPrecondition(
+                "The job needs a service account of your own: ask the operator of this platform for one."
+            )
+        return Job(
+            tenant_id=tenant_id,
+            job_id=self._new_id(),
+            image_uri=origin.image_uri,
+            commands=origin.commands,
+            spec=spec,
+            max_retries=origin.max_retries,
+            batch_parent=self._batch_parent,
+        )
+
+    def _again(
+        self, tenant_id: str, idempotency_key: str | None, digest: str, refusal: JennahError
+    ) -> list[Job]:
+        """What the key brought before: what was allowed then stays accepted. Else the refusal is raised."""
+        known = idempotency_key and self._reads.job_by_idempotency_key(tenant_id, idempotency_key)
+        if not known or known.request_hash != digest:
+            raise refusal
+        return self._with_siblings(known)
 
     def _asked(self, tenant_id: str, request: SubmitRequest, service_account: str | None) -> Job:
         """The job to be, of a request that this deployment allows."""

@@ -147,18 +147,37 @@ def with_images(platform: Platform, images: ImagePolicy) -> Platform:
     )
 
 
-def test_an_image_that_the_policy_refuses_is_not_accepted(platform: Platform) -> None:
-    jobs = Jobs(
+def strict_jobs(platform: Platform) -> Jobs:
+    """Its submission, under a policy that refuses busybox."""
+    return Jobs(
         transitions=platform.transitions,
         reads=platform.reads,
         publish=platform.publish,
         batch_parent=platform.settings.batch_parent,
         images=ONLY_GCR,
     )
+
+
+def test_an_image_that_the_policy_refuses_is_not_accepted(platform: Platform) -> None:
+    jobs = strict_jobs(platform)
     with pytest.raises(InvalidArgument, match=r"^image_uri: must be an image from gcr\.io$"):
         jobs.submit(platform.tenant_id, parse({"image_uri": "busybox"}), None)
     assert jobs.submit(platform.tenant_id, parse({"image_uri": "gcr.io/p/i"}), None)[1]
     assert len(platform.published) == 1
+
+
+def test_a_key_brings_what_was_accepted_before_the_policy_was_tightened(platform: Platform) -> None:
+    asked, other = parse({"image_uri": "busybox"}), parse({"image_uri": "busybox", "name": "x"})
+    job, _ = platform.jobs.submit(platform.tenant_id, asked, "one")
+    batch, _ = platform.jobs.submit_batch(platform.tenant_id, [asked, other], "two")
+    jobs = strict_jobs(platform)
+    assert jobs.submit(platform.tenant_id, asked, "one") == (job, False)
+    assert jobs.submit_batch(platform.tenant_id, [asked, other], "two") == (batch, False)
+    for key, request in (("one", other), ("two", asked), ("three", asked), (None, asked)):
+        with pytest.raises(InvalidArgument, match=r"^image_uri: "):
+            jobs.submit(platform.tenant_id, request, key)
+    with pytest.raises(InvalidArgument, match=r"^requests\[0\]\.image_uri: "):
+        jobs.submit_batch(platform.tenant_id, [asked, asked], "two")
 
 
 def test_a_policy_that_was_tightened_since_the_submission_rejects_the_job(platform: Platform) -> None:

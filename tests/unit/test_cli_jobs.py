@@ -158,6 +158,11 @@ def test_jobs_are_deleted_until_one_can_not_be(server: ScriptedServer, here: Her
     server.forget()
     server.reply(204, b"")
     assert json.loads(here("delete", "a", "b", "--json").stdout) == {"deleted": ["a", "b"]}
+    server.forget()
+    server.reply(204, b"")
+    server.reply(409, {"error": refusal})
+    done = here("delete", "a", "b", "--json")
+    assert (done.returncode, json.loads(done.stdout)) == (1, {"deleted": ["a"]})
 
 
 def test_a_retry_prints_the_new_job(server: ScriptedServer, here: Here, job: dict[str, Any]) -> None:

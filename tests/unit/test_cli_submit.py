@@ -143,3 +143,20 @@ def test_a_file_without_requests_is_named(server: ScriptedServer, here: Here, tm
     (tmp_path / "one").write_text("requests: 1")
     assert_wrong_usage(here("batch", str(tmp_path / "one")), server)
     assert_wrong_usage(here("submit", "-f", str(tmp_path)), server)
+
+
+def test_ids_are_printed_also_when_the_jobs_can_not_be_followed(
+    server: ScriptedServer, here: Here, job: dict[str, Any], tmp_path: Path
+) -> None:
+    refusal = {"error": {"code": 404, "status": "NOT_FOUND", "message": "Not found.", "details": []}}
+    file = tmp_path / "jobs.json"
+    file.write_text('[{"image_uri": "busybox"}]')
+    for words in (["submit", "busybox"], ["batch", str(file)]):
+        accepted = {"jobs": [job]} if words[0] == "batch" else job
+        server.decide = lambda asked, accepted=accepted: (
+            (201, accepted) if asked.method == "POST" else (404, refusal)
+        )
+        done = here(*words, "--wait", "--json")
+        shown = json.loads(done.stdout)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+        assert (shown[0] if words[0] == "batch" else shown)["job_id"] == job["job_id"]

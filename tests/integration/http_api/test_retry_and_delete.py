@@ -66,6 +66,18 @@ def test_a_key_brings_the_same_retry_again(server: Server, ann: Caller) -> None:
     assert retry(ann, first.json()["job_id"]).json()["origin_job_id"] == first.json()["job_id"]
 
 
+def test_a_key_brings_the_same_retry_after_its_origin_was_deleted(server: Server, ann: Caller) -> None:
+    origin = ann.submitted()["job_id"]
+    end(server, {"tenant_id": ann.listed()[0]["tenant_id"], "job_id": origin}, "FAILED")
+    first = retry(ann, origin, key="k")
+    assert (first.status_code, delete(ann, origin).status_code) == (201, 204)
+    with unchanged(server.database):
+        again = retry(ann, origin, key="k")
+        assert (again.status_code, again.json()) == (200, first.json())
+        for key in (None, "other"):
+            refused(retry(ann, origin, key=key), 404, "NOT_FOUND")
+
+
 @pytest.mark.parametrize("status", ["PENDING", "SCHEDULED", "RUNNING", "COMPLETED"])
 def test_only_what_failed_or_was_cancelled_is_done_again(server: Server, ann: Caller, status: str) -> None:
     job_id = put_job(server, ann.submitted()["tenant_id"], status)
