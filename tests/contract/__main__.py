@@ -1,6 +1,6 @@
 """Whether the API does what its document says, and nothing else: `python -m tests.contract`.
 
-The document that the function serves is tried in pieces, each as a new tenant: the bounds of every field
+The document that a local cloud serves is tried in pieces, each as a new tenant, whose jobs run: the bounds of every field
 first, then random requests and sequences of them. Where the server did something that the document does not
 say, answered 5xx, heeded no token or wrote a line to its log that is no JSON object, the exit code is 1.
 """
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import sys
 import tempfile
@@ -18,13 +17,10 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
-from google.cloud import spanner
-
-from jennah.local import emulators
-from jennah.local.processes import Processes
+from jennah.local.services import FUNCTIONS
 from shared.api.operations import OPERATIONS
+from tests.contract.cloud import CloudScene, cloud_scene
 from tests.contract.run import Verdict, run
-from tests.contract.scene import Scene, scene
 
 _MOST: Final = 100_000
 _EXAMPLES: Final = 60  # of each operation in a piece: about 700 requests, and 1,300 for the bounds
@@ -48,25 +44,14 @@ def main() -> int:
         parser.error(f"--requests must be 1 to {_MOST}")
     with tempfile.TemporaryDirectory(prefix="jennah-contract-") as name:
         folder = Path(name)
-        with Processes(folder / "logs") as processes:
-            hosts = {
-                "SPANNER_EMULATOR_HOST": emulators.start_spanner(processes).host,
-                "PUBSUB_EMULATOR_HOST": emulators.start_pubsub(processes).host,
-            }
-            os.environ |= hosts | {"GOOGLE_CLOUD_SPANNER_MULTIPLEXED_SESSIONS_FOR_RW": "false"}
-            project = spanner.Client(project="jennah-test")
-            instance = project.instance(
-                "jennah-test", f"{project.project_name}/instanceConfigs/emulator-config"
-            )
-            instance.create().result(30)
-            with scene(instance, processes, folder, hosts) as api:
-                requests, drift = _pieces(api, folder, requests=options.requests, seed=options.seed)
-        drift += _complaints(folder / "logs")
+        with cloud_scene(folder) as api:
+            requests, drift = _pieces(api, folder, requests=options.requests, seed=options.seed)
+            drift += _complaints(api.logs)  # before it ends: gRPC tells of connections that are closed
     _say(f"contract: {requests} requests, {drift} findings")
     return 1 if drift else 0
 
 
-def _pieces(api: Scene, folder: Path, *, requests: int, seed: int) -> tuple[int, int]:
+def _pieces(api: CloudScene, folder: Path, *, requests: int, seed: int) -> tuple[int, int]:
     """How many requests were made, and how many kinds of findings there were."""
     made = findings = 0
 
@@ -103,10 +88,10 @@ def _tell(verdict: Verdict, seed: int) -> None:
 
 
 def _complaints(logs: Path) -> int:
-    """How many lines of the function's log are no JSON object, or tell of a fault of ours."""
-    (log,) = logs.glob("submission-*.log")
+    """How many lines of the functions' logs are no JSON object, or tell of a fault of ours."""
+    lines = [line for name in FUNCTIONS for line in (logs / f"{name}.log").read_bytes().splitlines()]
     found = 0
-    for line in log.read_bytes().splitlines():
+    for line in lines:
         try:
             severity = json.loads(line)["severity"]
         except (ValueError, TypeError, KeyError):
