@@ -1,0 +1,171 @@
+"""The operators' documents name what there is: settings, their defaults and bounds, commands, files, links."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import typer
+from typer.main import get_command
+
+from jennah.cli import app
+from shared.config import _TIMES, Settings, Timing
+from shared.errors import SettingsError
+
+ROOT = Path(__file__).parents[2]
+PAGES = {
+    name: (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+    for name in ("configuration", "costs", "retention", "runbook", "scaling", "security")
+}
+CONFIGURATION = PAGES["configuration"]
+NEEDED = {"GOOGLE_CLOUD_PROJECT": "my-project", "SPANNER_INSTANCE": "jennah"}
+
+_ROW = r"^\| `([A-Z_]+)` \| ([^|]+) \| ([^|]+) \| ([^|]+) \| [^|]+ \|$"
+ROWS = {name: cells for name, *cells in re.findall(_ROW, CONFIGURATION, re.MULTILINE)}
+
+
+class Recorded(Mapping[str, str]):
+    """An environment that knows what was asked for."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self.read: set[str] = set()
+
+    def __getitem__(self, name: str) -> str:
+        self.read.add(name)
+        return self._environ[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._environ)
+
+    def __len__(self) -> int:
+        return len(self._environ)
+
+
+def with_(**changed: str) -> Settings:
+    return Settings.from_env(NEEDED | changed)
+
+
+def test_every_variable_that_is_read_is_described_and_no_other() -> None:
+    environ = Recorded(NEEDED)
+    Settings.from_env(environ)
+    assert set(ROWS) == environ.read
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_the_default_is_the_codes(name: str) -> None:
+    default = ROWS[name][0].strip("`")
+    if default == "required":
+        with pytest.raises(SettingsError, match=name):
+            Settings.from_env({key: value for key, value in NEEDED.items() if key != name})
+    elif default in {"unset", "4 for each CPU"}:
+        assert with_(**{name: ""}) == with_()
+    else:
+        assert with_(**{name: default}) == with_()
+        assert with_(**{name: default}) == Settings.from_env(NEEDED | {name: ""})
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "most"),
+    [
+        (name, float(found[1]), float(found[2]))
+        for name, (_, allowed, _) in ROWS.items()
+        if (found := re.fullmatch(r"([\d.]+) to ([\d.]+)", allowed))
+    ],
+)
+def test_the_bounds_are_the_codes(name: str, least: float, most: float) -> None:
+    for allowed in (least, most):
+        with_(**{name: f"{allowed:g}" if allowed < 1 else str(int(allowed))})
+    for refused in (least / 2 if least < 1 else least - 1, most + 1):
+        with pytest.raises(SettingsError, match=name):
+            with_(**{name: f"{refused:g}" if refused < 1 else str(int(refused))})
+
+
+def test_a_default_that_differs_would_be_found() -> None:
+    assert with_(JENNAH_TICK_SECONDS="61") != with_()
+    assert with_(SPANNER_DATABASE="main2") != with_()
+
+
+def test_those_it_is_for_are_there() -> None:
+    known = {"submission", "scheduling", "notification", "reconciliation", "commands", "all"}
+    for name, (_, _, whom) in ROWS.items():
+        assert set(whom.split(", ")) <= known, name
+
+
+def test_times_that_are_no_settings_are_the_codes() -> None:
+    table = CONFIGURATION.partition("## What is not a setting")[2]
+    shown = {
+        name: timedelta(seconds=int(seconds))
+        for name, seconds in re.findall(r"^\| `(\w+)` \| (\d+) \|", table, re.MULTILINE)
+    }
+    timing = Timing()
+    assert shown == {
+        field.name: getattr(timing, field.name) for field in fields(Timing) if field.name not in _TIMES
+    }
+
+
+def commands(page: str) -> list[str]:
+    """Every `jennah` command that a page tells somebody to type, in a block or in a line."""
+    typed = []
+    for block in re.findall(r"^ *```(?:sh)?\n(.*?)^ *```", page, re.DOTALL | re.MULTILINE):
+        joined = re.sub(r"\\\n\s*", " ", block)
+        typed += [line.strip() for line in joined.splitlines() if re.match(r"\s*jennah ", line)]
+    prose = re.sub(r"^ *```.*?^ *```", "", page, flags=re.DOTALL | re.MULTILINE)
+    typed += re.findall(r"`(jennah [^`\n]+)`", prose)
+    return typed
+
+
+def problem(command: str) -> str | None:
+    """What the command line itself has against a command; it is parsed, and not run."""
+    words = shlex.split(command, comments=True)[1:]
+    if words[-1:] == ["…"]:
+        words.pop()
+    current, context = get_command(app), None
+    while hasattr(current, "commands"):
+        if not words or words[0] not in current.commands:
+            return f"there is no {' '.join(words[:1])!r}"
+        context = typer.Context(current, parent=context, info_name=words[0])
+        current = current.commands[words.pop(0)]
+    known = {
+        option for parameter in current.params for option in (*parameter.opts, *parameter.secondary_opts)
+    }
+    unknown = [word for word in words if word.startswith("-") and word.partition("=")[0] not in known]
+    return f"there is no option {unknown[0]}" if unknown else None
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_commands_exist_with_their_options(name: str) -> None:
+    problems = {command: found for command in commands(PAGES[name]) if (found := problem(command))}
+    assert problems == {}
+
+
+def test_commands_are_found_and_wrong_ones_refused() -> None:
+    assert len(commands(PAGES["runbook"])) >= 20
+    assert problem("jennah dead-letters list --topic jobs") is None
+    assert problem("jennah dead-letters burn") == "there is no 'burn'"
+    assert problem("jennah pause --for 5") == "there is no option --for"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_and_files_that_are_named_exist(name: str) -> None:
+    page = PAGES[name]
+    for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", page):
+        file = ROOT / "docs" / (target or f"{name}.md")
+        assert file.exists(), target
+        headings = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+        anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+        assert not anchor or anchor in anchors, (target, anchor)
+    for file_name in re.findall(
+        r"(?<![\w./-])((?:shared|jennah|functions|tests|schema)/[\w/.-]+\.\w+)", page
+    ):
+        assert (ROOT / file_name).exists(), file_name
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_pages_stay_short(name: str) -> None:
+    assert len(PAGES[name].splitlines()) <= 200
