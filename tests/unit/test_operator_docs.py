@@ -1,13 +1,16 @@
-"""The operators' documents name what there is: settings, their defaults and bounds, commands, files, links."""
+"""The operators' documents name what there is: settings with defaults and bounds, commands, files, links."""
 
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -149,6 +152,44 @@ def test_commands_are_found_and_wrong_ones_refused() -> None:
     assert problem("jennah dead-letters list --topic jobs") is None
     assert problem("jennah dead-letters burn") == "there is no 'burn'"
     assert problem("jennah pause --for 5") == "there is no option --for"
+
+
+def gcloud_tree() -> dict[str, Any]:
+    """Every command of the gcloud that is installed, with its flags, as its completion knows them."""
+    program = shutil.which("gcloud")
+    if program is None:
+        pytest.skip("gcloud is not installed")
+    sdk = Path(program).resolve().parents[1]
+    found = next(sdk.glob("data/cli/gcloud_completions.py"), None)
+    if found is None:
+        pytest.skip("this gcloud has no completions")
+    names: dict[str, Any] = runpy.run_path(str(found))
+    tree: dict[str, Any] = names["STATIC_COMPLETION_CLI_TREE"]
+    return tree
+
+
+def gcloud_commands(page: str) -> list[list[str]]:
+    joined = re.sub(r"\\\n\s*", " ", page)
+    return [
+        shlex.split(re.split(r"`|; }|\s+#", found)[0])
+        for found in re.findall(r"\bgcloud [a-z][^\n]*", joined)
+    ]
+
+
+def test_gcloud_commands_exist_with_their_flags() -> None:
+    tree = gcloud_tree()
+    typed = [words for page in PAGES.values() for words in gcloud_commands(page)]
+    assert len(typed) >= 15
+    for words in typed:
+        node, flags = tree, set(tree["flags"])
+        for word in words[1:]:
+            if word not in node["commands"]:
+                break
+            node = node["commands"][word]
+            flags |= set(node["flags"])
+        assert not node["commands"], words  # it names a command, not a group
+        used = {word.partition("=")[0] for word in words if word.startswith("--")}
+        assert used <= flags, words
 
 
 @pytest.mark.parametrize("name", PAGES)
