@@ -104,7 +104,7 @@ def _life() -> tuple[list[list[Change]], Job]:
     )
     name = f"{job.batch_parent}/jobs/{batch_id(job.key, 1)}"
     ref = BatchRef(name, "j-44444444-4444-4444-8444-444444444444")
-    transitions = Transitions(store, timing=Timing(), now=clock)  # type: ignore[arg-type]
+    transitions = Transitions(store, timing=Timing(), now=clock)
     transitions.submit(job)
     transitions.apply(job.key, Scheduled(attempt=1, batch=ref), Actor.SCHEDULER)
     running = transitions.apply(job.key, Started(attempt=1, batch=ref, confirmed=False), Actor.BATCH)
@@ -139,7 +139,7 @@ def test_rows_of_a_check(life: tuple[list[list[Change]], Job]) -> None:
         values = [running.tenant_id, running.job_id, "RUNNING", running.version, running.next_check_at]
         batch.insert("Jobs", ["TenantId", "JobId", "Status", "Version", "NextCheckAt"], [values])
     seen.clear()
-    transitions = Transitions(store, timing=Timing(), now=lambda: NOW)  # type: ignore[arg-type]
+    transitions = Transitions(store, timing=Timing(), now=lambda: NOW)
     assert transitions.touch(Touch(running, next_check_at=NOW + timedelta(days=1)))
     assert [written(changes) for changes in seen] == [INPUTS["touch_writes"].value]
 
