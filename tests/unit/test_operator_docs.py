@@ -147,6 +147,32 @@ def test_commands_exist_with_their_options(name: str) -> None:
     assert problems == {}
 
 
+LOGGED = (
+    "check failed",
+    "sweep for orphans failed",
+    "are not listed",
+    "platform fault",
+    "an orphan in Batch is cancelled",
+    "all are left alone",
+    "a foreign Batch job holds our name",
+    "not answered in time",
+    "unexpected error",
+    "could not be fetched",
+    "event not acknowledged",
+    "a tenant is deleted",
+)
+
+
+def test_log_lines_that_are_looked_for_are_written() -> None:
+    pages = PAGES["runbook"] + PAGES["retention"]
+    searched = re.findall(r"\"([^\"\n]+)\"", " ".join(re.findall(r"logs '([^'\n]+)'", PAGES["runbook"])))
+    assert set(searched) <= set(LOGGED)
+    sources = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "shared").glob("*.py"))
+    for phrase in LOGGED:
+        assert phrase in pages, phrase
+        assert phrase in sources, phrase
+
+
 def test_commands_are_found_and_wrong_ones_refused() -> None:
     assert len(commands(PAGES["runbook"])) >= 20
     assert problem("jennah dead-letters list --topic jobs") is None
