@@ -1,8 +1,9 @@
 """Whether the API does what its document says, and nothing else: `python -m tests.contract`.
 
-The document that a local cloud serves is tried in pieces, each as a new tenant, whose jobs run: the bounds of every field
-first, then random requests and sequences of them. Where the server did something that the document does not
-say, answered 5xx, heeded no token or wrote a line to its log that is no JSON object, the exit code is 1.
+The document that a local cloud serves is tried in pieces, each as a new tenant, whose jobs run: the bounds of
+every field first, then random requests and sequences of them. Where the server did something that the
+document does not say, answered 5xx, heeded no token or wrote a line to its log that is no JSON object, the
+exit code is 1.
 """
 
 from __future__ import annotations
