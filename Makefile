@@ -11,6 +11,10 @@ SEEDS ?= 1..20000
 JOBS ?= 200
 REQUESTS ?= 20000
 
+# It has an environment of its own, since it brings another `hcl2` than the tests'. `make lint CHECKOV=` goes without.
+CHECKOV ?= 3.3.30
+CHECKOV_READY := $(if $(CHECKOV),$(VENV)/checkov/.ready-$(CHECKOV))
+
 .PHONY: demo up test verify simulate exhaustive mutants chaos contract lint format clean
 
 # The recipes of demo and up are single plain commands: make runs them without a shell between, so that a SIGTERM to
@@ -48,15 +52,19 @@ chaos: $(READY)
 contract: $(READY)
 	@$(VENV)/bin/python -m tests.contract --requests $(REQUESTS)
 
-lint: $(READY)
+lint: $(READY) $(CHECKOV_READY)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+	@if command -v terraform >/dev/null; then terraform -chdir=terraform fmt -check -recursive; \
+	else echo "terraform is not installed: the format of terraform/ is not checked"; fi
+	$(if $(CHECKOV),$(VENV)/checkov/bin/checkov -d terraform --framework terraform --compact --quiet --skip-download)
 
 format: $(READY)
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
+	@if command -v terraform >/dev/null; then terraform -chdir=terraform fmt -recursive; fi
 
 clean:
 	rm -rf $(VENV) .local build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
@@ -74,3 +82,10 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV); \
 	$(VENV)/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'; \
 	touch $@
+
+$(VENV)/checkov/.ready-%: $(READY)
+	@echo "Setting up checkov $* (about a minute, once) ..."
+	@$(PYTHON) -m venv --clear $(VENV)/checkov
+	@$(VENV)/checkov/bin/python -m pip install -qq --disable-pip-version-check checkov==$* || { echo >&2 \
+	    "checkov can't be installed: is there a network? make lint CHECKOV= goes without it."; exit 1; }
+	@touch $@

@@ -3,6 +3,7 @@
 resource "google_compute_network" "jobs" {
   count = var.job_network == null ? 0 : 1
 
+  #checkov:skip=CKV2_GCP_18:It has no default rules, and without a rule what comes in is denied; jobs need nothing else.
   project                 = var.project_id
   name                    = "${var.deployment}-jobs"
   description             = "Machines of Batch jobs."

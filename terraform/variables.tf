@@ -109,8 +109,8 @@ variable "job_network" {
   default = null
 
   validation {
-    condition     = var.job_network == null ? true : can(cidrhost(var.job_network.cidr, 1)) && tonumber(split("/", var.job_network.cidr)[1]) <= 29
-    error_message = "job_network.cidr must be a range of IPv4 addresses of at least 8, such as 10.64.0.0/16."
+    condition     = var.job_network == null ? true : can(cidrhost(var.job_network.cidr, 1)) && can(regex("^[0-9.]+/(8|9|1[0-9]|2[0-9])$", var.job_network.cidr))
+    error_message = "job_network.cidr must be a range of IPv4 addresses from /8 to /29, such as 10.64.0.0/16."
   }
 
   validation {

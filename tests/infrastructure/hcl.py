@@ -1,10 +1,11 @@
-"""The Terraform configuration as plain values: its top-level blocks, with expressions left as they are written."""
+"""The Terraform configuration as plain values: its top-level blocks, with expressions as they are written."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ class Block:
     """A top-level block.
 
     Attributes:
-        kind: `google_pubsub_topic`, `data.google_project`, `variable`, `output`, `locals`, `module`, `terraform`.
+        kind: `google_pubsub_topic`, `data.google_project`, `variable`, `output`, `locals`, `terraform`.
         name: its label; empty where there is none.
         body: its arguments, and as lists of mappings its blocks; `dynamic` blocks stand for what they make.
     """
@@ -48,10 +49,10 @@ def read(files: Mapping[str, str]) -> list[Block]:
     return [block for text in files.values() for block in _blocks(text)]
 
 
-def _blocks(text: str) -> Iterator[Block]:
-    for kind, found in hcl2.loads(text, serialization_options=_OPTIONS).items():
-        for labelled in found:
-            yield from _labelled(kind, labelled)
+@cache
+def _blocks(text: str) -> tuple[Block, ...]:
+    parsed = hcl2.loads(text, serialization_options=_OPTIONS)
+    return tuple(block for kind, found in parsed.items() for each in found for block in _labelled(kind, each))
 
 
 def _labelled(kind: str, labelled: Mapping[str, Any]) -> Iterator[Block]:

@@ -123,11 +123,11 @@ def main() -> None:
             except KeyError:
                 sys.exit(f"The provider has no {kind}.")
             resources[kind] = resource_schema(source)
-    header = {
-        "source": "PyPI package cdktf-cdktf-provider-google 16.12.1 (Google provider 6.50), MPL-2.0: facts only",
-        "written by": "python -m tests.infrastructure.read_schema WHEEL",
-    }
-    text = json.dumps({**header, "resources": resources}, indent=1, sort_keys=True)
+    about = [
+        "Source: PyPI package cdktf-cdktf-provider-google 16.12.1 (provider 6.50), MPL-2.0; facts only.",
+        "Written by: python -m tests.infrastructure.read_schema WHEEL",
+    ]
+    text = json.dumps({"about": about, "resources": resources}, indent=1, sort_keys=True)
     # One line for each argument keeps differences readable and the file short.
     text = re.sub(r'\[\s+("[^"]+"),\s+("[^"]+")\s+\]', r"[\1, \2]", text)
     SCHEMA.write_text(text + "\n")

@@ -1,8 +1,8 @@
-"""A provider for Terraform that knows the resources' schema and no cloud: what a plan needs, and nothing else.
+"""A provider for Terraform that knows the resources' schema and no cloud: what a plan needs, nothing else.
 
 Terraform starts it, and it answers by version 5 of Terraform's plugin protocol, with the schema of
-`provider_schema.json`. Values that Google would choose are made up, so that a plan is known as a whole. Terraform
-itself then judges the configuration: references, types, validations, arguments that do not exist.
+`provider_schema.json`. Values that Google would choose are made up, so that a plan is known as a whole.
+Terraform itself then judges the configuration: references, types, validations, arguments that do not exist.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from concurrent import futures
 from typing import Any
 
 import grpc
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from tests.infrastructure.places import SCHEMA
 
-# Messages of the protocol, as far as they are used: names of fields with their numbers and types. On the wire, a map
-# is a list of entries.
+# Messages of the protocol, as far as they are used: names of fields with their numbers and types. On the
+# wire, a map is a list of entries.
 _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
     "Empty": {},
     "Value": {"msgpack": (1, "bytes")},
@@ -53,7 +53,12 @@ _SINGLE, _LIST = 1, 2
 
 def _messages() -> dict[str, Any]:
     field = descriptor_pb2.FieldDescriptorProto
-    scalars = {"bytes": field.TYPE_BYTES, "string": field.TYPE_STRING, "bool": field.TYPE_BOOL, "int64": field.TYPE_INT64}
+    scalars = {
+        "bytes": field.TYPE_BYTES,
+        "string": field.TYPE_STRING,
+        "bool": field.TYPE_BOOL,
+        "int64": field.TYPE_INT64,
+    }
     file = descriptor_pb2.FileDescriptorProto(name="stand_in.proto", package="stand_in", syntax="proto3")
     for name, fields in _MESSAGES.items():
         message = file.message_type.add(name=name)
@@ -69,7 +74,8 @@ def _messages() -> dict[str, Any]:
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return {
-        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"stand_in.{name}")) for name in _MESSAGES
+        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"stand_in.{name}"))
+        for name in _MESSAGES
     }
 
 
@@ -114,7 +120,9 @@ def _chosen_by_google(kind: str, name: str, body: dict[str, Any]) -> str:
     return known.get((kind, name), f"{kind}.{name}")
 
 
-def _completed(kind: str, schema: dict[str, Any], value: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
+def _completed(
+    kind: str, schema: dict[str, Any], value: dict[str, Any], root: dict[str, Any]
+) -> dict[str, Any]:
     for name, (type_, how) in schema["attributes"].items():
         if value.get(name) is None and (how == "read-only" or name == "id"):
             made_up = {"string": _chosen_by_google(kind, name, root), "number": 1, "bool": False}

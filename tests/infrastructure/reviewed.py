@@ -1,0 +1,67 @@
+"""What was looked at and is right as it is, each with its reason. There are no other exceptions."""
+
+from __future__ import annotations
+
+# The schema is that of provider 6.50, the configuration is for 7.x. Arguments that 7 took away must not be
+# used, though the schema has them; what 7 added and is used would stand in ADDED_IN_7. Source: the provider's
+# upgrade guide for 7.0.0.
+REMOVED_IN_7 = {
+    ("google_cloudfunctions2_function", "service_config.service"): "can only be read in 7",
+    ("google_compute_subnetwork", "enable_flow_logs"): "log_config took its place",
+    ("google_storage_bucket", "retention_policy.retention_period"): "a number in 6, a string in 7",
+}
+ADDED_IN_7: dict[tuple[str, str], str] = {}
+
+# Variables that functions read and Terraform does not set.
+NOT_SET = {
+    "SPANNER_EMULATOR_HOST": "the address of a local stand-in: in production there is none",
+    "BATCH_EMULATOR_HOST": "the address of a local stand-in: in production there is none",
+    "LOGGING_EMULATOR_HOST": "the address of a local stand-in: in production there is none",
+}
+
+# Variables that Terraform sets and no function reads yet.
+NOT_READ = {
+    "JENNAH_JOB_NETWORK": "set with a network for jobs, for the code that puts jobs there",
+    "JENNAH_JOB_SUBNETWORK": "set with a network for jobs, for the code that puts jobs there",
+}
+
+# Lines that alerts wait for and no function writes yet.
+NOT_LOGGED = {
+    "stuck_jobs": "reconciliation is to say so when jobs are long overdue",
+}
+
+# Roles on the whole project: what has no narrower place, with the reason.
+ON_PROJECT = {
+    "roles/batch.jobsEditor": "Batch has no rights on single jobs",
+    "roles/batch.agentReporter": "Batch has no rights on single jobs",
+    "roles/logging.logWriter": "logs are the project's",
+    "roles/storage.objectViewer": "the bucket is made by Cloud Functions, so it is named by a condition",
+    "google_project_iam_custom_role.log_reader": "the code reads the project's logs by a filter",
+}
+
+# Google's clients that the functions make. Another one needs its calls in docs/permissions.md.
+CLIENTS = {
+    "spanner.Client",
+    "batch_v1.BatchServiceClient",
+    "LoggingServiceV2Client",
+    "pubsub_v1.PublisherClient",
+}
+
+# The service that each kind of resource belongs to, by the beginning of its name.
+SERVICES = {
+    "google_artifact_registry": "artifactregistry",
+    "google_cloud_run": "run",
+    "google_cloud_scheduler": "cloudscheduler",
+    "google_cloudfunctions2": "cloudfunctions",
+    "google_compute": "compute",
+    "google_logging": "logging",
+    "google_monitoring": "monitoring",
+    "google_project_iam": "cloudresourcemanager",
+    "google_pubsub": "pubsub",
+    "google_service_account": "iam",
+    "google_spanner": "spanner",
+    "google_storage": "storage",
+}
+# What no resource stands for and is needed: Batch by the functions, Cloud Build by their deployment, Secret
+# Manager by jobs with secrets.
+OTHER_SERVICES = {"batch", "cloudbuild", "secretmanager"}

@@ -1,0 +1,106 @@
+"""Rules about the functions: what they run, and their settings."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Mapping
+
+from shared.config import Settings
+from tests.infrastructure.calls import FUNCTIONS
+from tests.infrastructure.configuration import Configuration, only
+from tests.infrastructure.places import ROOT
+from tests.infrastructure.reviewed import NOT_READ, NOT_SET
+
+_FUNCTION = "google_cloudfunctions2_function.functions"
+
+
+class _Watched(dict[str, str]):
+    """An environment that remembers what was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__({"GOOGLE_CLOUD_PROJECT": "p", "SPANNER_INSTANCE": "instance"})
+        self.asked: set[str] = set()
+
+    def get(self, name: str, default: str | None = None) -> str | None:  # type: ignore[override]
+        self.asked.add(name)
+        return super().get(name, default)
+
+
+def read_settings() -> set[str]:
+    """The names of all variables that the functions read."""
+    watched = _Watched()
+    Settings.from_env(watched)
+    return watched.asked
+
+
+def set_variables(configuration: Configuration) -> set[str]:
+    """The names of all variables that Terraform may set."""
+    text = configuration.locals["environment"]
+    service = only(configuration.resource(_FUNCTION), "service_config")
+    names = set(re.findall(r"\b([A-Z][A-Z0-9_]+) = ", f"{text} {service.get('environment_variables')}"))
+    if '"JENNAH_${upper(name)}_SECONDS" => tostring(seconds)' in text and "in var.times" in text:
+        times = re.findall(r"(\w+) = optional", str(configuration.variable("times").get("type")))
+        names |= {f"JENNAH_{name.upper()}_SECONDS" for name in times}
+    return names
+
+
+def environment(configuration: Configuration) -> Iterator[str]:
+    """Every variable that a function reads is set, and every one that is set is read."""
+    read, set_ = read_settings(), set_variables(configuration)
+    yield from (f"functions read {name}, which is not set" for name in sorted(read - set_ - NOT_SET.keys()))
+    yield from (f"{name} is set, and no function reads it" for name in sorted(set_ - read - NOT_READ.keys()))
+    yield from (f"{name} is reviewed as not set, and is" for name in sorted(NOT_SET.keys() & set_))
+    yield from (f"{name} is reviewed as not read, and is" for name in sorted(NOT_READ.keys() & read))
+    service = only(configuration.resource(_FUNCTION), "service_config")
+    if "local.environment" not in str(service.get("environment_variables")):
+        yield f"{_FUNCTION}: the functions don't get their settings"
+
+
+def threads(configuration: Configuration) -> Iterator[str]:
+    """An instance has a thread for each request that it is given."""
+    service = only(configuration.resource(_FUNCTION), "service_config")
+    concurrency = str(service.get("max_instance_request_concurrency")).strip("${}")
+    if f"THREADS = tostring({concurrency})" not in str(service.get("environment_variables")):
+        yield f"{_FUNCTION}: THREADS must be max_instance_request_concurrency"
+
+
+def source(configuration: Configuration) -> Iterator[str]:
+    """Each function is a file of functions/ with the target named; other content is another object."""
+    functions: Mapping[str, Mapping[str, str]] = configuration.locals["functions"]
+    if set(functions) != set(FUNCTIONS):
+        yield f"local.functions has {', '.join(sorted(functions))}"
+    for name, function in functions.items():
+        path = ROOT / "functions" / f"{name}.py"
+        targets = {
+            node.name
+            for node in (ast.parse(path.read_text()).body if path.exists() else ())
+            if isinstance(node, ast.FunctionDef)
+        }
+        if function["target"] not in targets:
+            yield f"functions/{name}.py has no target {function['target']}"
+    build = only(configuration.resource(_FUNCTION), "build_config")
+    if build.get("entry_point") != "${each.value.target}":
+        yield f"{_FUNCTION}: entry_point must be the function's target"
+    if build.get("environment_variables") != {"GOOGLE_FUNCTION_SOURCE": "functions/${each.key}.py"}:
+        yield f"{_FUNCTION}: GOOGLE_FUNCTION_SOURCE must name the function's own file"
+    archive = configuration.resource("google_storage_bucket_object.source")
+    if archive.get("name") != "functions/${filesha256(var.source_archive)}.zip":
+        yield "google_storage_bucket_object.source must be named after its content: else no change is seen"
+
+
+def sizes(configuration: Configuration) -> Iterator[str]:
+    """Sizes are the variable's, for each function."""
+    for name, function in configuration.locals["functions"].items():
+        if function["size"] != f"${{var.functions.{name}}}":
+            yield f"local.functions.{name}: size must be var.functions.{name}"
+    service = only(configuration.resource(_FUNCTION), "service_config")
+    for argument, size in {
+        "available_memory": "memory",
+        "available_cpu": "cpu",
+        "max_instance_request_concurrency": "concurrency",
+        "min_instance_count": "min_instances",
+        "max_instance_count": "max_instances",
+    }.items():
+        if service.get(argument) != f"${{each.value.size.{size}}}":
+            yield f"{_FUNCTION}: {argument} must be the function's {size}"

@@ -1,0 +1,152 @@
+"""Rules about topics, subscriptions and the tick: no message is lost, none comes from a stranger."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from shared.config import Timing
+from tests.infrastructure.configuration import Configuration, only
+from tests.infrastructure.hcl import Block, references
+
+_PUSH_ACCOUNT = "${google_service_account.push.email}"
+
+
+def _pushed(configuration: Configuration) -> Iterator[Block]:
+    for block in configuration.resources("google_pubsub_subscription"):
+        if block.kind == "google_pubsub_subscription" and "push_config" in block.body:
+            yield block
+
+
+def _keeping(configuration: Configuration) -> Iterator[Block]:
+    for block in configuration.resources("google_pubsub_subscription"):
+        if block.kind == "google_pubsub_subscription" and "push_config" not in block.body:
+            yield block
+
+
+def subscribed(configuration: Configuration) -> Iterator[str]:
+    """Every topic has a subscription for each of its names."""
+    subscriptions = [*_pushed(configuration), *_keeping(configuration)]
+    for topic in configuration.resources("google_pubsub_topic"):
+        if topic.kind == "google_pubsub_topic" and not any(
+            topic.address in references(block.body.get("topic"))
+            and block.body.get("for_each") == topic.body.get("for_each")
+            for block in subscriptions
+        ):
+            yield f"{topic.address} has no subscription: what comes there is lost"
+
+
+def dead_letters(configuration: Configuration) -> Iterator[str]:
+    """What can't be delivered is kept, in a topic whose subscription is nobody's but an operator's."""
+    kept = {name for block in _keeping(configuration) for name in references(block.body["topic"])}
+    for block in _pushed(configuration):
+        policy = only(block.body, "dead_letter_policy")
+        if not references(policy.get("dead_letter_topic")) & kept:
+            yield f"{block.address} has no dead-letter topic with a subscription that keeps"
+        if policy.get("max_delivery_attempts") != "${each.value.deliveries}":
+            yield f"{block.address}: max_delivery_attempts must be the topic's own"
+    yield from _kept(configuration)
+    yield from _moved(configuration)
+
+
+def _kept(configuration: Configuration) -> Iterator[str]:
+    for block in _keeping(configuration):
+        if block.body.get("message_retention_duration") != "${var.dead_letter_retention_days * 86400}s":
+            yield f"{block.address} must keep dead letters for as long as dead_letter_retention_days says"
+        if not all(name == "google_pubsub_topic.dead" for name in references(block.body["topic"])):
+            yield f"{block.address} is a pull subscription: only dead letters wait to be pulled"
+    for name, topic in configuration.locals["topics"].items():
+        if not 5 <= topic["deliveries"] <= 100:
+            yield f"local.topics.{name}: deliveries must be 5 to 100, Pub/Sub takes no others"
+
+
+def _moved(configuration: Configuration) -> Iterator[str]:
+    agent = "${local.pubsub_agent}"
+    for address, role in {
+        "google_pubsub_topic_iam_member.pubsub_publishes_dead_letters": "roles/pubsub.publisher",
+        "google_pubsub_subscription_iam_member.pubsub_takes_dead_letters": "roles/pubsub.subscriber",
+    }.items():
+        body = configuration.resource(address)
+        if (body.get("role"), body.get("member"), body.get("for_each")) != (role, agent, "${local.topics}"):
+            yield f"{address}: Pub/Sub's agent needs {role} for every topic, or dead letters are lost"
+
+
+def retries(configuration: Configuration) -> Iterator[str]:
+    """A refused message comes again, later each time."""
+    for block in _pushed(configuration):
+        policy = only(block.body, "retry_policy")
+        if not {"minimum_backoff", "maximum_backoff"} <= policy.keys():
+            yield f"{block.address} has no retry policy: Pub/Sub would repeat at once, without end"
+    for name, topic in configuration.locals["topics"].items():
+        if not 10 <= _seconds(topic["most_backoff"]) <= 600:
+            yield f"local.topics.{name}: most_backoff must be 10 to 600 s"
+
+
+def oidc(configuration: Configuration) -> Iterator[str]:
+    """A push proves with a token of the push account that it is ours, at the service's own address."""
+    for block in _pushed(configuration):
+        push = only(block.body, "push_config")
+        token = only(push, "oidc_token")
+        if token.get("service_account_email") != _PUSH_ACCOUNT:
+            yield f"{block.address}: pushes must bear a token of the push account"
+        if not re.search(
+            r"google_cloudfunctions2_function\.functions\[.*\]\.service_config\[0\]\.uri\}$",
+            str(push.get("push_endpoint")),
+        ):
+            yield f"{block.address}: internal ingress admits pushes at service_config[0].uri only"
+        if token.get("audience") != push.get("push_endpoint"):
+            yield f"{block.address}: Cloud Run takes tokens only whose audience is its own address"
+        if "google_service_account_iam_member.pubsub_signs_pushes" not in str(block.body.get("depends_on")):
+            yield f"{block.address} must wait until Pub/Sub may sign its pushes"
+
+
+def expiration(configuration: Configuration) -> Iterator[str]:
+    """No subscription goes away because nothing happened for a month."""
+    for block in [*_pushed(configuration), *_keeping(configuration)]:
+        if only(block.body, "expiration_policy").get("ttl") != "":
+            yield f'{block.address} expires: expiration_policy needs ttl = ""'
+
+
+def deadlines(configuration: Configuration) -> Iterator[str]:
+    """A function has answered, or been ended, before Pub/Sub gives its message to another instance."""
+    service = only(configuration.resource("google_cloudfunctions2_function.functions"), "service_config")
+    timeout = configuration.number(service.get("timeout_seconds", 0))
+    if timeout != Timing().function_timeout.total_seconds():
+        yield f"functions end after {timeout:.0f} s, shared/config.py counts on {Timing().function_timeout}"
+    for block in _pushed(configuration):
+        deadline = configuration.number(block.body.get("ack_deadline_seconds", 10))
+        if not timeout < deadline <= 600:
+            yield f"{block.address}: ack_deadline_seconds must be above the functions' timeout, 600 at most"
+
+
+def topics(configuration: Configuration) -> Iterator[str]:
+    """Each function that takes messages has one topic, as the local cloud has it too."""
+    pushed_to = {topic["function"] for topic in configuration.locals["topics"].values()}
+    if pushed_to != {"scheduling", "notification", "reconciliation"}:
+        yield f"local.topics: pushes go to {', '.join(sorted(pushed_to))}"
+    expected: Mapping[str, Any] = {
+        "jobs": "scheduling",
+        "batch_events": "notification",
+        "ticks": "reconciliation",
+    }
+    for name, function in expected.items():
+        if configuration.locals["topics"].get(name, {}).get("function") != function:
+            yield f"local.topics.{name} must go to {function}"
+
+
+def tick(configuration: Configuration) -> Iterator[str]:
+    """The tick comes as often as reconciliation is told that it does."""
+    job = configuration.resource("google_cloud_scheduler_job.tick")
+    if (
+        job.get("schedule") != "* * * * *"
+        or 'JENNAH_TICK_SECONDS = "60"' not in configuration.locals["environment"]
+    ):
+        yield "the tick must come once a minute, and JENNAH_TICK_SECONDS say so: an older tick is dropped"
+    target = only(job, "pubsub_target")
+    if target.get("topic_name") != '${google_pubsub_topic.topics["ticks"].id}' or not target.get("data"):
+        yield "google_cloud_scheduler_job.tick must publish something to the topic ticks"
+
+
+def _seconds(text: str) -> int:
+    return int(text.removesuffix("s"))

@@ -1,0 +1,114 @@
+"""Rules about what keeps a deployment alive: the database's protection, the network, alerts."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+from tests.infrastructure.calls import tree
+from tests.infrastructure.configuration import Configuration, only
+from tests.infrastructure.places import ROOT
+from tests.infrastructure.reviewed import NOT_LOGGED
+
+# What an operator must be told of (issue of the deployment), and the policy that does.
+_ALERTS = {
+    "dead letters": ("thresholds", "dead_letters_"),
+    "messages that wait": ("thresholds", "oldest_unacked_"),
+    "errors": ("thresholds", "error_ratio_"),
+    "platform faults": ("log_events", "platform_faults"),
+    "orphans": ("log_events", "orphans"),
+    "stuck jobs": ("log_events", "stuck_jobs"),
+}
+
+
+def database(configuration: Configuration) -> Iterator[str]:
+    """The database can't be dropped by mistake, keeps what was, and is backed up; tables are migrations'."""
+    new = configuration.resource("google_spanner_database.new")
+    for argument in ("enable_drop_protection", "deletion_protection"):
+        if new.get(argument) != "${var.spanner.drop_protection}":
+            yield f"google_spanner_database.new: {argument} must be spanner.drop_protection"
+    if "drop_protection = optional(bool, true)" not in str(configuration.variable("spanner").get("type")):
+        yield "var.spanner: drop_protection must be true unless it is said otherwise"
+    if new.get("version_retention_period") != "${var.spanner.retention_period}":
+        yield "google_spanner_database.new must keep old versions"
+    if "ddl" in new:
+        yield "google_spanner_database.new: tables are made by `jennah migrate`, never by Terraform"
+    schedule = configuration.resource("google_spanner_backup_schedule.daily")
+    if "full_backup_spec" not in schedule or schedule.get("count") != new.get("count"):
+        yield "a new database must have a schedule of full backups"
+
+
+def network(configuration: Configuration) -> Iterator[str]:
+    """Jobs' machines reach Google privately, the rest from reserved addresses, and nothing reaches them."""
+    subnetwork = configuration.resource("google_compute_subnetwork.jobs")
+    if subnetwork.get("private_ip_google_access") is not True:
+        yield "google_compute_subnetwork.jobs: private_ip_google_access is missing, Batch's agent needs it"
+    if configuration.resource("google_compute_network.jobs").get("auto_create_subnetworks") is not False:
+        yield "google_compute_network.jobs must not have a subnetwork in every region"
+    nat = configuration.resource("google_compute_router_nat.jobs")
+    if nat.get("nat_ip_allocate_option") != "MANUAL_ONLY" or "google_compute_address.nat" not in str(
+        nat.get("nat_ips")
+    ):
+        yield "google_compute_router_nat.jobs: jobs must leave from the reserved addresses"
+    for block in configuration.resources("google_compute_firewall"):
+        if "allow" in block.body and block.body.get("direction") != "EGRESS":
+            yield f"{block.address} lets others reach jobs' machines"
+
+
+def alerts(configuration: Configuration) -> Iterator[str]:
+    """Somebody is told of each thing that needs a person, and where to read what to do."""
+    for block in configuration.resources("google_monitoring_alert_policy"):
+        if block.body.get("notification_channels") != "${var.notification_channels}":
+            yield f"{block.address} tells nobody"
+        if "docs/runbook.md" not in str(only(block.body, "documentation").get("content")):
+            yield f"{block.address} does not say where to read what to do"
+        for condition in block.body.get("conditions", []):
+            if "condition_matched_log" in condition and not only(
+                only(block.body, "alert_strategy"), "notification_rate_limit"
+            ):
+                yield f"{block.address}: an alert on log lines needs a notification_rate_limit"
+    made = f"{configuration.locals['thresholds']} {configuration.locals['log_events']}"
+    for what, (policy, key) in _ALERTS.items():
+        if key not in made or not configuration.resource(f"google_monitoring_alert_policy.{policy}"):
+            yield f"nobody is told of {what}"
+    for name in ("submit_latency", "reconciliation_absent"):
+        if not configuration.resource(f"google_monitoring_alert_policy.{name}"):
+            yield f"nobody is told of {name}"
+
+
+def log_lines(configuration: Configuration) -> Iterator[str]:
+    """Each line that an alert waits for is written by the functions."""
+    for name, event in configuration.locals["log_events"].items():
+        written = any(re.match(event["message"], line) for line in logged_lines())
+        if written == (name in NOT_LOGGED):
+            yield (
+                f"local.log_events.{name}: no function logs {event['message']!r}"
+                if not written
+                else (f"local.log_events.{name} is reviewed as not logged, and is")
+            )
+
+
+def logged_lines() -> set[str]:
+    """How the lines that functions log begin, with made-up values."""
+    return {
+        argument.value.replace("%d", "1").replace("%s", "x")
+        for path in sorted((ROOT / "shared").rglob("*.py"))
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("_logger.")
+        for argument in node.args
+        if isinstance(argument, ast.Constant) and isinstance(argument.value, str)
+    }
+
+
+def filters(configuration: Configuration) -> Iterator[str]:
+    """Filters of metrics are in Monitoring's language, filters of log lines in that of logs."""
+    for name in ("thresholds", "charts", "run_metric", "pubsub_metric", "user_metric"):
+        if "=~" in str(configuration.locals.get(name)):
+            yield f"local.{name}: Monitoring's filters have no =~"
+    for name, event in configuration.locals["log_events"].items():
+        if '"' in event["message"]:
+            yield f"local.log_events.{name}: a quotation mark would end the filter's text"
+    for key in ("jsonPayload.message", "textPayload"):
+        if key not in str(configuration.locals["log_event_filters"]):
+            yield f"local.log_event_filters: a line may be in {key}"

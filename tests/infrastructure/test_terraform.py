@@ -1,0 +1,241 @@
+"""What Terraform itself says of the configuration, where it is installed; without network or cloud.
+
+A stand-in for the provider knows the resources' schema. So Terraform judges types, references and
+validations, and makes whole plans of the examples.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.config import Settings
+from tests.infrastructure.calls import FUNCTIONS
+from tests.infrastructure.places import ROOT, TERRAFORM
+
+pytestmark = pytest.mark.skipif(shutil.which("terraform") is None, reason="terraform is not installed")
+
+_EXAMPLES = {
+    "small": {},
+    "production": {"notification_channels": ["projects/my-project/notificationChannels/1"]},
+}
+_GIVEN = {"project_id": "my-project", "oidc_client_id": "1234.apps.googleusercontent.com"}
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="module")
+def terraform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Run]]:
+    """A copy of terraform/ beside an archive, and Terraform to be run in it with the stand-in."""
+    folder = tmp_path_factory.mktemp("terraform")
+    shutil.copytree(
+        TERRAFORM, folder / "terraform", ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*")
+    )
+    (folder / "dist").mkdir()
+    with zipfile.ZipFile(folder / "dist" / "jennah.zip", "w") as archive:
+        archive.writestr("requirements.txt", ".")
+    provider = folder / "provider" / "terraform-provider-google"
+    provider.parent.mkdir()
+    provider.write_text(
+        f'#!/bin/sh\ncd "{ROOT}" && exec "{sys.executable}" -m tests.infrastructure.stand_in_provider\n'
+    )
+    provider.chmod(0o755)
+    settings = folder / "terraformrc"
+    settings.write_text(
+        f'provider_installation {{\n  dev_overrides {{ "hashicorp/google" = "{provider.parent}" }}\n}}\n'
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")} | {
+        "TF_CLI_CONFIG_FILE": str(settings),
+        "TF_DISABLE_PLUGIN_TLS": "1",
+        "TF_IN_AUTOMATION": "1",
+        "CHECKPOINT_DISABLE": "1",
+    }
+
+    def run(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = ["terraform", f"-chdir={place}", *arguments]
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=100, check=False
+        )
+
+    yield folder / "terraform", run
+    # What plans left in the modules' folders goes with the copy.
+    shutil.rmtree(folder)
+
+
+def _plan(terraform: tuple[Path, Run], place: str, **variables: Any) -> subprocess.CompletedProcess[str]:
+    folder, run = terraform
+    (folder / place / "test.auto.tfvars.json").write_text(json.dumps(variables))
+    return run(folder / place, "plan", "-input=false", "-lock=false", "-no-color", "-out=plan")
+
+
+def _planned(terraform: tuple[Path, Run], place: str, **variables: Any) -> dict[str, Any]:
+    """The resources of a plan: their values by address."""
+    folder, run = terraform
+    if place.startswith("examples/"):
+        assert run(folder / place, "get").returncode == 0
+    done = _plan(terraform, place, **variables)
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(run(folder / place, "show", "-json", "plan").stdout)
+    return {
+        change["address"].removeprefix("module.jennah."): change["change"]["after"]
+        for change in shown["resource_changes"]
+    }
+
+
+def _refusal(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 1
+    return " ".join(done.stderr.replace("│", " ").split())
+
+
+def test_it_is_valid(terraform: tuple[Path, Run]) -> None:
+    folder, run = terraform
+    said = json.loads(run(folder, "validate", "-json").stdout)
+    assert (said["valid"], said["error_count"]) == (True, 0), said["diagnostics"]
+
+
+def test_the_stand_in_lets_terraform_see_what_is_wrong(terraform: tuple[Path, Run]) -> None:
+    folder, run = terraform
+    broken = folder / "topics.tf"
+    right = broken.read_text()
+    broken.write_text(right.replace("ack_deadline_seconds ", "ack_deadline "))
+    try:
+        said = json.loads(run(folder, "validate", "-json").stdout)
+    finally:
+        broken.write_text(right)
+    assert [each["summary"] for each in said["diagnostics"] if each["severity"] == "error"] == [
+        "Unsupported argument"
+    ]
+
+
+@pytest.mark.parametrize("example", _EXAMPLES)
+def test_functions_start_with_the_settings_of_an_example(example: str, terraform: tuple[Path, Run]) -> None:
+    planned = _planned(terraform, f"examples/{example}", **_GIVEN, **_EXAMPLES[example])
+    for name in FUNCTIONS:
+        function = planned[f'google_cloudfunctions2_function.functions["{name}"]']
+        (service,), (build,) = function["service_config"], function["build_config"]
+        settings = Settings.from_env(service["environment_variables"])
+        assert settings.threads == service["max_instance_request_concurrency"]
+        assert settings.timing.function_timeout.total_seconds() == service["timeout_seconds"]
+        assert settings.job_service_account == "jennah-job@my-project.iam.gserviceaccount.com"
+        assert [issuer.audience for issuer in settings.issuers] == [_GIVEN["oidc_client_id"]]
+        assert settings.admission.domains == {"example.com"}
+        assert (ROOT / build["environment_variables"]["GOOGLE_FUNCTION_SOURCE"]).exists()
+        assert service["ingress_settings"] == ("ALLOW_ALL" if name == "submission" else "ALLOW_INTERNAL_ONLY")
+
+
+@pytest.mark.parametrize("example", _EXAMPLES)
+def test_pushes_of_an_example_reach_their_functions(example: str, terraform: tuple[Path, Run]) -> None:
+    planned = _planned(terraform, f"examples/{example}", **_GIVEN, **_EXAMPLES[example])
+    pushed_to = {"jobs": "scheduling", "batch_events": "notification", "ticks": "reconciliation"}
+    for topic, function in pushed_to.items():
+        subscription = planned[f'google_pubsub_subscription.push["{topic}"]']
+        (push,), (dead,) = subscription["push_config"], subscription["dead_letter_policy"]
+        address = f"https://jennah-{function}-made-up-uc.a.run.app"
+        assert (push["push_endpoint"], push["oidc_token"][0]["audience"]) == (address, address)
+        kept = planned[f'google_pubsub_subscription.dead["{topic}"]']
+        assert (kept["topic"], kept["name"]) == (dead["dead_letter_topic"], f"{subscription['name']}-dead")
+        invoker = planned[f'google_cloud_run_service_iam_member.push["{function}"]']
+        account = push["oidc_token"][0]["service_account_email"]
+        assert (invoker["service"], invoker["member"]) == (f"jennah-{function}", f"serviceAccount:{account}")
+
+
+def test_everything_can_be_set_otherwise(terraform: tuple[Path, Run]) -> None:
+    planned = _planned(
+        terraform,
+        ".",
+        project_id="my-project",
+        deployment="jennah-2",
+        topics={"jobs": "jobs-2", "batch_events": "batch-events-2", "ticks": "ticks-2"},
+        spanner={"instance": "alphaus-dev", "create_instance": False, "create_database": False},
+        submission_access={"public": False, "members": ["group:users@example.com"]},
+        admit={"everyone": True},
+        oidc_issuers=[
+            {
+                "issuer": "https://a.example",
+                "audience": "a",
+                "provider": "a",
+                "jwks_uri": "https://a.example/keys",
+            }
+        ],
+        operators={"claim": {"name": "roles", "value": "operator", "provider": "a"}},
+        times={"stream": 30, "retry_base": 5},
+        environment={"OTEL_EXPORTER_OTLP_ENDPOINT": "https://example.com"},
+        tenant_job_accounts=["team-a@my-project.iam.gserviceaccount.com"],
+    )
+    addresses = " ".join(planned)
+    assert "google_spanner_instance" not in addresses
+    assert "google_spanner_database.new" not in addresses
+    assert "google_compute" not in addresses
+    invoker = planned['google_cloud_run_service_iam_member.submission["group:users@example.com"]']
+    assert invoker["service"] == "jennah-2-submission"
+    (service,) = planned['google_cloudfunctions2_function.functions["submission"]']["service_config"]
+    variables = service["environment_variables"]
+    assert variables["OTEL_EXPORTER_OTLP_ENDPOINT"] == "https://example.com"
+    settings = Settings.from_env(variables)
+    assert settings.admission.everyone
+    assert settings.operators.claim is not None
+    assert (settings.spanner_instance, settings.jobs_topic) == ("alphaus-dev", "jobs-2")
+    assert settings.timing.stream.total_seconds() == 30
+    for binding in ("job_reports", "job_writes_logs"):
+        assert f'google_project_iam_member.{binding}["team-a@my-project.iam.gserviceaccount.com"]' in planned
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"project_id": "123"}, "project_id must be a project's id"),
+        ({"region": "us-central1-a"}, "us-central1-a is a zone"),
+        ({"deployment": "a-name-that-is-too-long"}, "deployment must be 2 to 15"),
+        ({"source_archive": "../dist/nothing.zip"}, "run `make package` first"),
+        ({"python_runtime": "python310"}, "python_runtime must be"),
+        ({"topics": {"jobs": "ticks"}}, "three different names"),
+        ({"dead_letter_retention_days": 32}, "Pub/Sub keeps nothing for longer"),
+        ({"job_network": {"cidr": "10.0.0.0"}}, "job_network.cidr must be"),
+        ({"functions": {"scheduling": {"max_instances": 50}}}, "Batch takes no more changes"),
+        ({"functions": {"submission": {"concurrency": 1}}}, "nothing can be streamed"),
+        ({"functions": {"notification": {"cpu": "0.5"}}}, "cpu must be 1, 2, 4 or 8"),
+        (
+            {"submission_access": {"public": False, "members": ["allUsers"]}},
+            "for everybody say public = true",
+        ),
+        (
+            {"oidc_issuers": [{"issuer": "http://a", "audience": "a", "provider": "a"}]},
+            "must begin with https://",
+        ),
+        (
+            {"oidc_issuers": [{"issuer": "https://a", "audience": "", "provider": "a"}]},
+            "each needs an audience",
+        ),
+        ({"admit": {"everyone": True, "domains": ["a"]}}, "leave them out"),
+        ({"limits": {"open_jobs": -1}}, "limits must be whole numbers"),
+        ({"images": {"registries": ["https://a"]}}, "without https://"),
+        ({"times": {"stream": 60}}, "times.stream must be 45 at most"),
+        ({"environment": {"JENNAH_REGION": "a"}}, "which have variables here"),
+        ({"environment": {"SPANNER_EMULATOR_HOST": "a"}}, "nor PORT"),
+        ({"spanner": {"instance": "a1"}}, "either processing_units or autoscaling"),
+        ({"spanner": {"processing_units": 150}}, "a multiple of 100"),
+        ({"spanner": {"processing_units": 100, "create_database": False}}, "set create_instance = false too"),
+        (
+            {"spanner": {"autoscaling": {"min_processing_units": 1000, "max_processing_units": 2000}}},
+            "needs ENTERPRISE",
+        ),
+        ({"spanner": {"processing_units": 100, "retention_period": "8d"}}, "from 1h to 7d"),
+        ({"notification_channels": ["mail"]}, "must be full names"),
+        ({"alerts": {"error_ratio": 5}}, "between 0 and 1"),
+        ({"tenant_job_accounts": ["team-a"]}, "must be emails"),
+    ],
+)
+def test_a_wrong_variable_is_refused(
+    variables: dict[str, Any], sentence: str, terraform: tuple[Path, Run]
+) -> None:
+    done = _plan(terraform, ".", **{"project_id": "my-project", **variables})
+    assert sentence in _refusal(done)
