@@ -1,14 +1,30 @@
 locals {
   # Each topic is pushed to one function. A tick that is older than a minute is dropped, so few deliveries are enough.
+  # A dead one is only a sign that something was wrong, so it is gone after a day.
   topics = {
     jobs = {
-      name = var.topics.jobs, function = "scheduling", deliveries = 100, most_backoff = "600s", retention = "604800s"
+      name         = var.topics.jobs
+      function     = "scheduling"
+      deliveries   = 100
+      most_backoff = "600s"
+      retention    = "604800s"
+      dead_days    = var.dead_letter_retention_days
     }
     batch_events = {
-      name = var.topics.batch_events, function = "notification", deliveries = 100, most_backoff = "600s", retention = "604800s"
+      name         = var.topics.batch_events
+      function     = "notification"
+      deliveries   = 100
+      most_backoff = "600s"
+      retention    = "604800s"
+      dead_days    = var.dead_letter_retention_days
     }
     ticks = {
-      name = var.topics.ticks, function = "reconciliation", deliveries = 5, most_backoff = "60s", retention = "600s"
+      name         = var.topics.ticks
+      function     = "reconciliation"
+      deliveries   = 5
+      most_backoff = "60s"
+      retention    = "600s"
+      dead_days    = 1
     }
   }
 }
@@ -83,7 +99,7 @@ resource "google_pubsub_subscription" "dead" {
   project                    = var.project_id
   name                       = "${each.value.name}-dead"
   topic                      = google_pubsub_topic.dead[each.key].id
-  message_retention_duration = "${var.dead_letter_retention_days * 86400}s"
+  message_retention_duration = "${each.value.dead_days * 86400}s"
   labels                     = local.labels
 
   expiration_policy {

@@ -130,7 +130,7 @@ variable "tenant_job_accounts" {
   default     = []
 
   validation {
-    condition     = alltrue([for email in var.tenant_job_accounts : can(regex("^[a-z0-9-]+@[a-z0-9-]+\\.iam\\.gserviceaccount\\.com$", email))])
-    error_message = "tenant_job_accounts must be emails such as team-a@my-project.iam.gserviceaccount.com."
+    condition     = alltrue([for email in var.tenant_job_accounts : endswith(email, "@${var.project_id}.iam.gserviceaccount.com")])
+    error_message = "tenant_job_accounts must be emails of this project's service accounts, such as team-a@my-project.iam.gserviceaccount.com."
   }
 }

@@ -52,11 +52,13 @@ def dead_letters(configuration: Configuration) -> Iterator[str]:
 
 def _kept(configuration: Configuration) -> Iterator[str]:
     for block in _keeping(configuration):
-        if block.body.get("message_retention_duration") != "${var.dead_letter_retention_days * 86400}s":
-            yield f"{block.address} must keep dead letters for as long as dead_letter_retention_days says"
+        if block.body.get("message_retention_duration") != "${each.value.dead_days * 86400}s":
+            yield f"{block.address} must keep dead letters for the topic's own dead_days"
         if not all(name == "google_pubsub_topic.dead" for name in references(block.body["topic"])):
             yield f"{block.address} is a pull subscription: only dead letters wait to be pulled"
     for name, topic in configuration.locals["topics"].items():
+        if name != "ticks" and topic["dead_days"] != "${var.dead_letter_retention_days}":
+            yield f"local.topics.{name}: dead letters are kept for dead_letter_retention_days"
         if not 5 <= topic["deliveries"] <= 100:
             yield f"local.topics.{name}: deliveries must be 5 to 100, Pub/Sub takes no others"
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Callable
 from concurrent import futures
 from typing import Any
@@ -208,8 +207,10 @@ def main() -> None:
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     print(f"1|5|tcp|127.0.0.1:{port}|grpc", flush=True)  # noqa: T201 - how Terraform learns where it is
-    sys.stdin.read()
-    server.wait_for_termination(timeout=600)
+    # Whoever started it may be killed before it says that it is done.
+    parent = os.getppid()
+    while os.getppid() == parent and server.wait_for_termination(timeout=1):
+        pass
 
 
 if __name__ == "__main__":

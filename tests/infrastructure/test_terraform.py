@@ -231,7 +231,7 @@ def test_everything_can_be_set_otherwise(terraform: tuple[Path, Run]) -> None:
         ({"spanner": {"processing_units": 100, "retention_period": "8d"}}, "from 1h to 7d"),
         ({"notification_channels": ["mail"]}, "must be full names"),
         ({"alerts": {"error_ratio": 5}}, "between 0 and 1"),
-        ({"tenant_job_accounts": ["team-a"]}, "must be emails"),
+        ({"tenant_job_accounts": ["team-a"]}, "must be emails of this project's"),
     ],
 )
 def test_a_wrong_variable_is_refused(
