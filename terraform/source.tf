@@ -5,6 +5,7 @@ resource "google_storage_bucket" "source" {
   location                    = var.region
   uniform_bucket_level_access = true
   public_access_prevention    = "enforced"
+  force_destroy               = true # `make package` makes all of it again
   labels                      = local.labels
 
   versioning {
