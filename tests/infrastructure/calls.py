@@ -5,10 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-
-from tests.infrastructure.places import ROOT
+from functools import cache, cached_property
 
 FUNCTIONS = ("submission", "scheduling", "notification", "reconciliation")
 
@@ -60,42 +57,108 @@ def _mention(module: str, name: str) -> tuple[str | None, str]:
     return (module if name.startswith("_") else None, name)
 
 
-@cache
-def tree(path: Path) -> ast.Module:
-    """A parsed file."""
-    return ast.parse(path.read_text())
+class Code:
+    """The functions' source.
+
+    Args:
+        files: text by path, such as `shared/jobs.py` and `functions/submission.py`.
+    """
+
+    def __init__(self, files: Mapping[str, str]) -> None:
+        code = {path: _parsed(text) for path, text in files.items() if path.endswith(".py")}
+        self.modules: Mapping[str, ast.Module] = {_module(path): parsed for path, parsed in code.items()}
+
+    @property
+    def clients(self) -> set[str]:
+        """The classes of Google's clients that are made."""
+        made = {
+            ast.unparse(node.func)
+            for module in self.modules.values()
+            for node in ast.walk(module)
+            if isinstance(node, ast.Call)
+        }
+        return {name for name in made if name.endswith("Client") and name not in _OWN}
+
+    @property
+    def calls(self) -> set[str]:
+        """Every call to Google, whoever makes it."""
+        return {call for function in self._functions for call in function.calls}
+
+    @cached_property
+    def _functions(self) -> tuple[Function, ...]:
+        return tuple(
+            function
+            for module, parsed in self.modules.items()
+            if module.startswith("shared")
+            for function in _functions(module, parsed)
+        )
+
+    def calls_of(self, function: str) -> frozenset[str]:
+        """The calls that one of the four functions can come to.
+
+        What it can come to is judged by names: a few too many, never one too few. A private name means the
+        module's own.
+        """
+        mentioned: set[tuple[str | None, str]] = {
+            (None, node.attr)
+            for node in ast.walk(self.modules[f"functions.{function}"])
+            if isinstance(node, ast.Attribute)
+        }
+        modules = set(self._imported(self._wired({name for _, name in mentioned})))
+        waiting = [each for each in self._functions if each.module in modules]
+        calls: set[str] = set()
+        while True:
+            reached = [each for each in waiting if each.always or each.known_as & mentioned]
+            if not reached:
+                return frozenset(calls)
+            waiting = [each for each in waiting if each not in reached]
+            for each in reached:
+                calls |= each.calls
+                mentioned |= each.mentions
+
+    def _wired(self, names: set[str]) -> list[ast.AST]:
+        """What of `shared.wiring` is used by who mentions these names."""
+        wiring = self.modules["shared.wiring"].body
+        made = {node.name: node for node in wiring if isinstance(node, ast.FunctionDef)}
+        used: list[ast.AST] = [node for node in wiring if isinstance(node, ast.Import | ast.ImportFrom)]
+        wanted = [name for name in names if name in made]
+        seen: set[str] = set()
+        while wanted:
+            name = wanted.pop()
+            if name not in seen:
+                seen.add(name)
+                used.append(made[name])
+                wanted += [n.id for n in ast.walk(made[name]) if isinstance(n, ast.Name) and n.id in made]
+        return used
+
+    def _imported(self, start: list[ast.AST]) -> Iterator[str]:
+        """Modules of `shared` that these import, and what they import in turn."""
+        waiting, seen = [module for node in start for module in _imports(node)], {"shared.wiring"}
+        yield "shared.wiring"
+        while waiting:
+            module = waiting.pop()
+            if module in self.modules and module not in seen:
+                seen.add(module)
+                yield module
+                waiting += _imports(self.modules[module])
 
 
 @cache
-def _modules() -> Mapping[str, ast.Module]:
-    shared = ROOT / "shared"
-    return {
-        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): tree(path)
-        for path in sorted(shared.rglob("*.py"))
-    }
+def _parsed(text: str) -> ast.Module:
+    return ast.parse(text)
 
 
-def clients() -> set[str]:
-    """The classes of Google's clients that the functions' code makes."""
-    made = {
-        ast.unparse(node.func)
-        for module in _modules().values()
-        for node in ast.walk(module)
-        if isinstance(node, ast.Call)
-    }
-    return {name for name in made if name.endswith("Client") and name not in _OWN}
+def _module(path: str) -> str:
+    return path.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
 
 
 @cache
-def functions() -> tuple[Function, ...]:
-    """All functions of `shared`, and each module's own statements as one more."""
-    found = []
-    for module, parsed in _modules().items():
-        inner = [node for node in ast.walk(parsed) if isinstance(node, ast.FunctionDef)]
-        found += [_function(module, node.name, ast.walk(node)) for node in inner]
-        inside = {part for node in inner for part in ast.walk(node)}
-        found.append(_function(module, "__module__", (n for n in ast.walk(parsed) if n not in inside)))
-    return tuple(found)
+def _functions(module: str, parsed: ast.Module) -> tuple[Function, ...]:
+    """All functions of a module, and its own statements as one more."""
+    inner = [node for node in ast.walk(parsed) if isinstance(node, ast.FunctionDef)]
+    inside = {part for node in inner for part in ast.walk(node)}
+    own = _function(module, "__module__", (node for node in ast.walk(parsed) if node not in inside))
+    return (own, *(_function(module, node.name, ast.walk(node)) for node in inner))
 
 
 def _function(module: str, name: str, nodes: Iterable[ast.AST]) -> Function:
@@ -122,66 +185,11 @@ def _google_call(module: str, call: ast.Call) -> str | None:
     return f"{_RECEIVERS[receiver]}.{call.func.attr}" if receiver in _RECEIVERS else None
 
 
-def all_calls() -> set[str]:
-    """Every call, whoever makes it."""
-    return {call for function in functions() for call in function.calls}
-
-
 @cache
-def calls_of(function: str) -> frozenset[str]:
-    """The calls that one of the four functions can come to.
-
-    What it can come to is judged by names: a few too many, never one too few. A private name means the
-    module's own.
-    """
-    source = tree(ROOT / "functions" / f"{function}.py")
-    mentioned: set[tuple[str | None, str]] = {
-        (None, node.attr) for node in ast.walk(source) if isinstance(node, ast.Attribute)
-    }
-    modules = set(_imported(_wired({name for _, name in mentioned})))
-    waiting = [each for each in functions() if each.module in modules]
-    calls: set[str] = set()
-    while True:
-        reached = [each for each in waiting if each.always or each.known_as & mentioned]
-        if not reached:
-            return frozenset(calls)
-        waiting = [each for each in waiting if each not in reached]
-        for each in reached:
-            calls |= each.calls
-            mentioned |= each.mentions
-
-
-def _wired(names: set[str]) -> list[ast.AST]:
-    """What of `shared.wiring` is used by who mentions these names."""
-    parsed = _modules()["shared.wiring"]
-    made = {node.name: node for node in parsed.body if isinstance(node, ast.FunctionDef)}
-    used: list[ast.AST] = [node for node in parsed.body if isinstance(node, ast.Import | ast.ImportFrom)]
-    wanted = [name for name in names if name in made]
-    seen: set[str] = set()
-    while wanted:
-        name = wanted.pop()
-        if name not in seen:
-            seen.add(name)
-            used.append(made[name])
-            wanted += [n.id for n in ast.walk(made[name]) if isinstance(n, ast.Name) and n.id in made]
-    return used
-
-
-def _imported(start: list[ast.AST]) -> Iterator[str]:
-    """Modules of `shared` that these import, and what they import in turn."""
-    known = _modules()
-    waiting, seen = [module for node in start for module in _imports(node)], {"shared.wiring"}
-    yield "shared.wiring"
-    while waiting:
-        module = waiting.pop()
-        if module in known and module not in seen:
-            seen.add(module)
-            yield module
-            waiting += list(_imports(known[module]))
-
-
-def _imports(node: ast.AST) -> Iterator[str]:
-    for inner in ast.walk(node):
-        if isinstance(inner, ast.ImportFrom) and inner.module and inner.module.startswith("shared"):
-            yield inner.module
-            yield from (f"{inner.module}.{alias.name}" for alias in inner.names)
+def _imports(node: ast.AST) -> tuple[str, ...]:
+    return tuple(
+        name
+        for inner in ast.walk(node)
+        if isinstance(inner, ast.ImportFrom) and inner.module and inner.module.startswith("shared")
+        for name in (inner.module, *(f"{inner.module}.{alias.name}" for alias in inner.names))
+    )

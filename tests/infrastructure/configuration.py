@@ -11,9 +11,9 @@ from functools import cached_property
 from typing import Any
 
 from tests.infrastructure import hcl
-from tests.infrastructure.calls import FUNCTIONS
+from tests.infrastructure.calls import FUNCTIONS, Code
 from tests.infrastructure.hcl import Block
-from tests.infrastructure.places import PERMISSIONS, SCHEMA, TERRAFORM
+from tests.infrastructure.places import PERMISSIONS, ROOT, SCHEMA, TERRAFORM
 from tests.infrastructure.tables import Tables
 
 
@@ -34,7 +34,7 @@ class Binding:
 
 
 class Configuration:
-    """All of terraform/, and the page of permissions.
+    """All of terraform/, the page of permissions, and the functions' code.
 
     Args:
         files: text by path, as `Configuration.files()` gives them.
@@ -43,12 +43,15 @@ class Configuration:
     def __init__(self, files: Mapping[str, str]) -> None:
         self.blocks = hcl.read({path: text for path, text in files.items() if path.endswith(".tf")})
         self.tables = Tables.read(files["permissions.md"])
+        self.code = Code(files)
         self.locals = hcl.local_values(self.blocks)
 
     @staticmethod
     def files() -> dict[str, str]:
         """What is in the repository."""
         files = {path.name: path.read_text() for path in sorted(TERRAFORM.glob("*.tf"))}
+        code = [path for folder in ("functions", "shared") for path in sorted((ROOT / folder).rglob("*.py"))]
+        files |= {path.relative_to(ROOT).as_posix(): path.read_text() for path in code}
         return files | {"permissions.md": PERMISSIONS.read_text()}
 
     @cached_property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.infrastructure import calls
+from tests.infrastructure.calls import FUNCTIONS
 from tests.infrastructure.configuration import Configuration, only, texts
 from tests.infrastructure.reviewed import CLIENTS, ON_PROJECT
 
@@ -78,13 +78,13 @@ def bindings(configuration: Configuration) -> Iterator[str]:
 
 def api_calls(configuration: Configuration) -> Iterator[str]:
     """Every call that the code makes is in the table, and whoever makes it has the permissions."""
+    code = configuration.code
     yield from (
-        f"{name} is a client of Google's that nobody has reviewed"
-        for name in sorted(calls.clients() - CLIENTS)
+        f"{name} is a client of Google's that nobody has reviewed" for name in sorted(code.clients - CLIENTS)
     )
     needs = [need for need in configuration.tables.needs if need.calls]
     known = {call: need for need in needs for call in need.calls}
-    made = calls.all_calls()
+    made = code.calls
     yield from (
         f"the code calls {call}, which docs/permissions.md does not have"
         for call in sorted(made - known.keys())
@@ -94,7 +94,7 @@ def api_calls(configuration: Configuration) -> Iterator[str]:
         for call in sorted(known.keys() - made)
     )
     for need in needs:
-        callers = {name for name in calls.FUNCTIONS if calls.calls_of(name) & set(need.calls)}
+        callers = {name for name in FUNCTIONS if code.calls_of(name) & set(need.calls)}
         if callers != need.functions:
             yield f"{', '.join(need.calls)}: made by {', '.join(sorted(callers))}"
         for function in sorted(callers):

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from shared.config import Settings
 from tests.infrastructure.calls import FUNCTIONS
 from tests.infrastructure.configuration import Configuration, only
-from tests.infrastructure.places import ROOT
 from tests.infrastructure.reviewed import NOT_READ, NOT_SET
 
 _FUNCTION = "google_cloudfunctions2_function.functions"
@@ -71,12 +70,8 @@ def source(configuration: Configuration) -> Iterator[str]:
     if set(functions) != set(FUNCTIONS):
         yield f"local.functions has {', '.join(sorted(functions))}"
     for name, function in functions.items():
-        path = ROOT / "functions" / f"{name}.py"
-        targets = {
-            node.name
-            for node in (ast.parse(path.read_text()).body if path.exists() else ())
-            if isinstance(node, ast.FunctionDef)
-        }
+        module = configuration.code.modules.get(f"functions.{name}")
+        targets = {node.name for node in (module.body if module else ()) if isinstance(node, ast.FunctionDef)}
         if function["target"] not in targets:
             yield f"functions/{name}.py has no target {function['target']}"
     build = only(configuration.resource(_FUNCTION), "build_config")

@@ -6,9 +6,8 @@ import ast
 import re
 from collections.abc import Iterator
 
-from tests.infrastructure.calls import tree
+from tests.infrastructure.calls import Code
 from tests.infrastructure.configuration import Configuration, only
-from tests.infrastructure.places import ROOT
 from tests.infrastructure.reviewed import NOT_LOGGED
 
 # What an operator must be told of (issue of the deployment), and the policy that does.
@@ -80,7 +79,7 @@ def alerts(configuration: Configuration) -> Iterator[str]:
 def log_lines(configuration: Configuration) -> Iterator[str]:
     """Each line that an alert waits for is written by the functions."""
     for name, event in configuration.locals["log_events"].items():
-        written = any(re.match(event["message"], line) for line in logged_lines())
+        written = any(re.match(event["message"], line) for line in logged_lines(configuration.code))
         if written == (name in NOT_LOGGED):
             yield (
                 f"local.log_events.{name}: no function logs {event['message']!r}"
@@ -89,12 +88,12 @@ def log_lines(configuration: Configuration) -> Iterator[str]:
             )
 
 
-def logged_lines() -> set[str]:
+def logged_lines(code: Code) -> set[str]:
     """How the lines that functions log begin, with made-up values."""
     return {
         argument.value.replace("%d", "1").replace("%s", "x")
-        for path in sorted((ROOT / "shared").rglob("*.py"))
-        for node in ast.walk(tree(path))
+        for module in code.modules.values()
+        for node in ast.walk(module)
         if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("_logger.")
         for argument in node.args
         if isinstance(argument, ast.Constant) and isinstance(argument.value, str)
