@@ -11,7 +11,7 @@ SEEDS ?= 1..20000
 JOBS ?= 200
 REQUESTS ?= 20000
 
-.PHONY: demo up test verify simulate exhaustive mutants chaos contract lint format clean
+.PHONY: package deploy demo up test verify simulate exhaustive mutants chaos contract lint format clean
 
 # The recipes of demo and up are single plain commands: make runs them without a shell between, so that a SIGTERM to
 # make alone reaches them.
@@ -47,6 +47,10 @@ chaos: $(READY)
 
 contract: $(READY)
 	@$(VENV)/bin/python -m tests.contract --requests $(REQUESTS)
+
+# The source archive of the functions; UNCOMMITTED=1 takes what differs from the commit, too.
+package: $(READY)
+	@$(VENV)/bin/python -I jennah/operations/package.py $(if $(UNCOMMITTED),--uncommitted)
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .
