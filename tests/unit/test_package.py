@@ -180,7 +180,7 @@ def test_the_command_writes_the_archive_and_says_its_digest(
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         # Without anything that is installed: the standard library is enough.
-        command = [sys.executable, "-I", "-S", script, *arguments]
+        command = [sys.executable, "-I", "-S", str(script), *arguments]
         return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False)
 
     done = run()
