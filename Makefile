@@ -52,6 +52,11 @@ contract: $(READY)
 package: $(READY)
 	@$(VENV)/bin/python -I jennah/operations/package.py $(if $(UNCOMMITTED),--uncommitted)
 
+# Shows what would change in PROJECT; APPLY=1 changes it. MIGRATE=no leaves the schema, for an older release.
+deploy: $(READY)
+	@$(VENV)/bin/python -m jennah.operations.deploy --project "$(PROJECT)" $(if $(APPLY),--apply) \
+	    $(if $(filter no,$(MIGRATE)),--no-migration) $(if $(UNCOMMITTED),--uncommitted)
+
 lint: $(READY)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
