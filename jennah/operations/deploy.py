@@ -78,7 +78,7 @@ class Deploy:
         self._require()
         self._package(uncommitted=uncommitted)
         self._step(
-            "init", remedy="it gets its providers from the network, or from a mirror that you name to it"
+            "init", remedy="it needs the network to get its providers, or a mirror in Terraform's settings"
         )
         if apply:
             targets = [f"-target={address}" for address in self.database]

@@ -46,11 +46,12 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """What is examined. The topic of the ticks is no setting of a function."""
+    """What is examined. Topic of ticks and address of the API (None: unknown) are no settings."""
 
     settings: Settings
     ticks_topic: str
     pubsub_emulator_host: str | None
+    url: str | None = None
 
     @property
     def on_emulators(self) -> bool:

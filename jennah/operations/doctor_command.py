@@ -35,7 +35,13 @@ def doctor(*, ticks_topic: str, as_json: bool) -> None:
         settings = Settings.from_env(os.environ)
     except SettingsError as error:
         raise CommandFailed(str(error), MISUSED) from error
-    findings = examine(_checks(Deployment(settings, ticks_topic, os.environ.get("PUBSUB_EMULATOR_HOST"))))
+    deployment = Deployment(
+        settings,
+        ticks_topic,
+        pubsub_emulator_host=os.environ.get("PUBSUB_EMULATOR_HOST"),
+        url=(os.environ.get("JENNAH_URL") or "").rstrip("/") or None,
+    )
+    findings = examine(_checks(deployment))
     code = exit_code(findings, _CODES)
     if as_json:
         print_json({"well": code == 0, "findings": [asdict(finding) for finding in findings]})
@@ -57,6 +63,7 @@ def _checks(deployment: Deployment) -> list[tuple[str, Service | None, Check]]:
     return [
         ("settings", None, partial(doctor_settings.settings_findings, deployment)),
         ("issuers", None, partial(doctor_settings.issuer_findings, settings)),
+        ("API", None, partial(doctor_settings.api_findings, deployment)),
         ("credentials", None, partial(doctor_settings.credential_findings, deployment)),
         ("database", spanner, partial(services.database_findings, settings)),
         ("permissions on the database", spanner, partial(services.permission_findings, settings)),

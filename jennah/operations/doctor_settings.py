@@ -1,4 +1,4 @@
-"""The doctor's look at the settings, and at the operator's own credentials."""
+"""The doctor's look at the settings, the API's address, and the operator's own credentials."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from functools import partial
 from http.client import HTTPException
 
 import google.auth
+import httpx
 from google.auth.exceptions import GoogleAuthError
 from google.auth.transport.requests import Request
 
+from jennah.connection import is_loopback
 from jennah.operations.doctor import CALL_SECONDS, Deployment, Finding, Verdict, no_credentials
 from shared.callers import Admission
 from shared.config import Settings
@@ -65,6 +67,32 @@ def credential_findings(deployment: Deployment) -> Iterator[Finding]:
     else:
         who = getattr(credentials, "service_account_email", None) or "your own"
         yield Finding(check, Verdict.WELL, f"{who}, accepted")
+
+
+def api_findings(deployment: Deployment) -> Iterator[Finding]:
+    """Whether the API answers where clients look for it."""
+    check, url = "API", deployment.url
+    if not url:
+        yield Finding(check, Verdict.NOT_APPLICABLE, "JENNAH_URL is not set")
+        return
+    again = "make up" if is_loopback(url) else f"curl -v {url}/health"
+    try:
+        answer = httpx.get(f"{url}/health", timeout=CALL_SECONDS, trust_env=not is_loopback(url))
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        yield Finding(check, Verdict.UNREACHABLE, f"{url} does not answer ({error})", again)
+        return
+    if answer.status_code == httpx.codes.OK:
+        yield Finding(check, Verdict.WELL, f"answers at {url}")
+        return
+    found = f"{url}/health is answered by {answer.status_code}"
+    if answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
+        found += ": Google asks callers for a login, where Jennah should (docs/identity.md)"
+        again = (
+            f"gcloud run services add-iam-policy-binding {deployment.settings.deployment}-submission "
+            f"--member=allUsers --role=roles/run.invoker --region={deployment.settings.region} "
+            f"--project={deployment.settings.project}"
+        )
+    yield Finding(check, Verdict.TO_FIX, found, again)
 
 
 def _admission(settings: Settings) -> Finding:

@@ -18,6 +18,7 @@ from typing import Any
 import grpc
 import pytest
 from google.api_core.exceptions import PermissionDenied
+from google.auth.exceptions import DefaultCredentialsError
 from google.cloud.spanner_v1 import COMMIT_TIMESTAMP
 from google.cloud.spanner_v1.database import Database
 from google.cloud.spanner_v1.instance import Instance
@@ -40,8 +41,10 @@ from jennah.local.pubsub import LocalPubsub
 from jennah.operations import doctor as running
 from jennah.operations.doctor import Deployment, Service, Verdict
 from jennah.operations.doctor_command import doctor
+from jennah.operations.doctor_services import batch_findings, database_findings
 from jennah.operations.doctor_services import permission_findings as database_permissions
-from jennah.operations.doctor_topics import FUNCTIONS, subscription_problems
+from jennah.operations.doctor_settings import settings_findings
+from jennah.operations.doctor_topics import FUNCTIONS, subscription_problems, topic_findings
 from jennah.operations.doctor_topics import permission_findings as topic_permissions
 from jennah.operations.migrate import migrate
 from jennah.operations.sql import read_migrations, schema_directory
@@ -343,6 +346,20 @@ BROKEN: dict[str, tuple[Break, int, str, str, str]] = {
         "Nothing answers at BATCH_EMULATOR_HOST=127.0.0.1:1",
         "make up",
     ),
+    "the API does not answer": (
+        lambda _: {"JENNAH_URL": "http://127.0.0.1:1"},
+        3,
+        "API",
+        "http://127.0.0.1:1 does not answer",
+        "make up",
+    ),
+    "something else answers": (
+        lambda scene: {"JENNAH_URL": json.loads(scene.env["JENNAH_OIDC_ISSUERS"])[0]["issuer"]},
+        1,
+        "API",
+        "/health is answered by 404",
+        "make up",
+    ),
     "no issuer": (
         lambda _: {"JENNAH_OIDC_ISSUERS": "[]"},
         1,
@@ -594,6 +611,54 @@ def test_rights_on_what_is_missing_are_not_judged(iam: set[str]) -> None:
     assert list(database_permissions(settings)) == []
     [finding] = topic_permissions(Deployment(settings, "ticks", pubsub_emulator_host=None))
     assert finding.verdict is Verdict.WELL
+
+
+def printed_for_googles(scene: Scene) -> Iterator[str]:
+    """What is printed where much is missing and no emulator is named, though emulators answer."""
+    for kind, name in (("topic", "dead"), ("subscription", "dead"), ("subscription", "")):
+        scene.delete(kind, f"{jobs(scene)}-{name}".rstrip("-"))
+    settings = Settings(
+        project=scene.project,
+        spanner_instance="missing",
+        jobs_topic=jobs(scene),
+        batch_events_topic="missing",
+        batch_emulator_host=None,
+    )
+    deployment = Deployment(settings, "ticks", pubsub_emulator_host=None)
+    findings = [
+        *topic_findings(deployment, "jobs"),
+        *topic_findings(deployment, "batch-events"),
+        *database_findings(settings),
+        *settings_findings(deployment),
+    ]
+    batch = Settings(project="my-project", spanner_instance="i", batch_emulator_host=scene.batch.host)
+    with scene.batch.faults.answer("ListJobs", grpc.StatusCode.NOT_FOUND):
+        findings += batch_findings(batch)
+    yield from (finding.fix for finding in findings if finding.fix.startswith("gcloud"))
+    bare = a_subscription(
+        push_config=PushConfig(push_endpoint="http://x"),
+        filter="attributes:a",
+        detached=True,
+        ack_deadline_seconds=10,
+        **dict.fromkeys(("retry_policy", "expiration_policy", "dead_letter_policy")),
+    )
+    yield from (fix for _, fix in subscription_problems(bare, "jobs", function_seconds=60, emulated=False))
+    service = Service("Batch", "batch.googleapis.com", "roles/batch.jobsViewer", "my-project")
+    yield service.failure("", PermissionDenied("SERVICE_DISABLED")).fix
+    yield service.failure("", PermissionDenied("no")).fix
+    yield service.failure("", DefaultCredentialsError("none")).fix
+
+
+def test_every_gcloud_command_that_it_prints_is_one(scene: Scene, tmp_path: Path) -> None:
+    """As gcloud itself judges, which runs nothing."""
+    printed = {command.partition(" (")[0] for command in printed_for_googles(scene)}
+    assert len(printed) == 17
+    listed = tmp_path / "commands.json"
+    listed.write_text(json.dumps([{"command_string": command} for command in printed]))
+    lint = ["gcloud", "meta", "lint-gcloud-commands", f"--commands-file={listed}"]
+    judged = json.loads(subprocess.check_output(lint, text=True, timeout=60))
+    assert [each["error_message"] for each in judged if not each["success"]] == []
+    assert len(judged) == len(printed)
 
 
 def test_an_api_that_is_not_enabled_is_told_from_a_right_that_is_lacking() -> None:
