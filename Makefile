@@ -11,7 +11,7 @@ SEEDS ?= 1..20000
 JOBS ?= 200
 REQUESTS ?= 20000
 
-.PHONY: package deploy demo up test verify simulate exhaustive mutants chaos contract lint format clean
+.PHONY: demo up test verify simulate exhaustive mutants chaos contract lint format clean
 
 # The recipes of demo and up are single plain commands: make runs them without a shell between, so that a SIGTERM to
 # make alone reaches them.
@@ -48,15 +48,6 @@ chaos: $(READY)
 contract: $(READY)
 	@$(VENV)/bin/python -m tests.contract --requests $(REQUESTS)
 
-# The source archive of the functions; UNCOMMITTED=1 takes what differs from the commit, too.
-package: $(READY)
-	@$(VENV)/bin/python -I jennah/operations/package.py $(if $(UNCOMMITTED),--uncommitted)
-
-# Shows what would change in PROJECT; APPLY=1 changes it. MIGRATE=no leaves the schema, for an older release.
-deploy: $(READY)
-	@$(VENV)/bin/python -m jennah.operations.deploy --project "$(PROJECT)" $(if $(APPLY),--apply) \
-	    $(if $(filter no,$(MIGRATE)),--no-migration) $(if $(UNCOMMITTED),--uncommitted)
-
 lint: $(READY)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -66,6 +57,17 @@ lint: $(READY)
 format: $(READY)
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
+
+.PHONY: package deploy
+
+# The source archive of the functions; UNCOMMITTED=1 takes what differs from the commit, too.
+package: $(READY)
+	@$(VENV)/bin/python -I jennah/operations/package.py $(if $(UNCOMMITTED),--uncommitted)
+
+# Shows what would change in PROJECT; APPLY=1 changes it. MIGRATE=no leaves the schema, for an older release.
+deploy: $(READY)
+	@$(VENV)/bin/python -m jennah.operations.deploy --project "$(PROJECT)" $(if $(APPLY),--apply) \
+	    $(if $(filter no,$(MIGRATE)),--no-migration) $(if $(UNCOMMITTED),--uncommitted)
 
 clean:
 	rm -rf $(VENV) .local build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

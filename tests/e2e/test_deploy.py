@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from google.cloud.spanner_v1.database import Database
 
+from jennah.local.services import FUNCTIONS
 from jennah.operations.deploy import Deploy, DeployError, run_migrate
 from jennah.operations.description import describe
 from jennah.operations.package import PackageError
@@ -272,8 +273,33 @@ def test_without_terraform_or_with_an_old_one_there_is_one_sentence(clone: Path,
         assert sentence in done.stderr
 
 
+has_code = pytest.mark.skipif(
+    not list((ROOT / "terraform").glob("*.tf")), reason="there is no Terraform code in this checkout"
+)
+
+
+@has_code
+def test_the_terraform_code_has_what_deploying_names() -> None:
+    code = "".join(file.read_text() for file in sorted((ROOT / "terraform").glob("*.tf")))
+    for address in Deploy("my-project").database:
+        kind, name = address.split(".")
+        assert f'resource "{kind}" "{name}" {{' in code
+    for declared in (
+        'variable "project_id"',
+        'variable "region"',
+        'variable "spanner"',
+        "../dist/jennah.zip",
+    ):
+        assert declared in code
+    for output in ("environment", "url"):
+        assert f'output "{output}" {{' in code
+    for function in FUNCTIONS:
+        assert (ROOT / "functions" / f"{function}.py").is_file()
+    assert 'GOOGLE_FUNCTION_SOURCE = "functions/${each.key}.py"' in code
+
+
 @needs_terraform
-@pytest.mark.skipif(not list((ROOT / "terraform").glob("*.tf")), reason="there is no Terraform code here")
+@has_code
 def test_a_new_user_comes_to_the_first_step_that_needs_the_network(clone: Path, tmp_path: Path) -> None:
     guide = (ROOT / "docs" / "deploy.md").read_text()
     variables = guide.partition("```hcl\n")[2].partition("```")[0]
