@@ -66,7 +66,7 @@ package: $(READY)
 
 # Shows what would change in PROJECT; APPLY=1 changes it. MIGRATE=no leaves the schema, for an older release.
 deploy: $(READY)
-	@$(VENV)/bin/python -m jennah.operations.deploy --project "$(PROJECT)" $(if $(APPLY),--apply) \
+	@$(VENV)/bin/python -m jennah.operations.deploy --project "$(PROJECT)" $(if $(filter-out 0 no false,$(APPLY)),--apply) \
 	    $(if $(filter no,$(MIGRATE)),--no-migration) $(if $(UNCOMMITTED),--uncommitted)
 
 clean:

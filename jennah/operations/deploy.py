@@ -165,7 +165,7 @@ class Deploy:
         _say(" ".join(["terraform", verb, *options]))
         variables = [] if verb == "init" else self._variables
         command = ["terraform", f"-chdir={self.terraform}", verb, *variables, *options]
-        if subprocess.run(command, check=False).returncode:
+        if _run_to_its_end(command):
             raise DeployError(f"`terraform {verb}` did not succeed: {remedy}.")
 
     def _ask(self, verb: str, *options: str, stdin: str = "") -> str:
@@ -175,6 +175,25 @@ class Deploy:
         if done.returncode:
             raise DeployError(f"`terraform {verb}` did not succeed: {done.stderr.strip()}")
         return done.stdout
+
+
+def _run_to_its_end(command: Sequence[str]) -> int:
+    """Run it, and give its exit code.
+
+    A Ctrl-C reaches it as well, and is its own affair: killed, Terraform would forget what it has made.
+    """
+    interrupted = False
+    with subprocess.Popen(command) as process:
+        while True:
+            try:
+                code = process.wait()
+            except KeyboardInterrupt:
+                interrupted = True
+            else:
+                break
+    if interrupted:
+        raise KeyboardInterrupt
+    return code
 
 
 def _say(line: str) -> None:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -271,6 +273,44 @@ def test_without_terraform_or_with_an_old_one_there_is_one_sentence(clone: Path,
         )
         assert done.returncode == 2
         assert sentence in done.stderr
+
+
+PATIENT = """
+case "$2" in
+    version) echo '{"terraform_version": "1.9.0"}' ;;
+    init) ;;
+    plan)
+        trap 'sleep 1; echo saved >> "$TRACE"; exit 1' INT
+        echo began >> "$TRACE"
+        while :; do sleep 0.05; done ;;
+esac
+"""
+
+
+def test_an_interrupt_lets_terraform_end_in_its_own_way(clone: Path, tmp_path: Path) -> None:
+    (clone / "terraform" / "main.tf").write_text("")
+    trace = tmp_path / "trace"
+    program = clone / ".venv" / "bin" / "python"
+    with subprocess.Popen(
+        [program, "-m", "jennah.operations.deploy", "--project", "my-project", "--uncommitted"],
+        cwd=clone,
+        env={
+            "PATH": f"{programs(tmp_path / 'bin', terraform=PATIENT)}:{os.environ['PATH']}",
+            "TRACE": str(trace),
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not trace.exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal's Ctrl-C
+        process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert trace.read_text() == "began\nsaved\n"
 
 
 has_code = pytest.mark.skipif(
