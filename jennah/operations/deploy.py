@@ -125,7 +125,7 @@ class Deploy:
     def _migrate(self, *options: str) -> None:
         """Run `jennah migrate` on the database that the variables name: no output is known before the end."""
         answer = self._ask("console", *self._variables, stdin=_WHERE)
-        instance, database, region = json.loads(json.loads(answer))
+        instance, database, region = json.loads(json.loads(answer.splitlines()[-1]))
         _say(f"The schema of {instance}/{database}:")
         # A shell that was used with the local cloud may still lead there.
         env = {name: value for name, value in os.environ.items() if not name.endswith("_EMULATOR_HOST")}
