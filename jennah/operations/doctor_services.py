@@ -171,7 +171,7 @@ def _due(database: Database, now: datetime) -> list[datetime]:
 
 def _database(settings: Settings) -> Database:
     if settings.spanner_emulator_host:
-        # FACTS of emulator 1.5.28: multiplexed sessions break read-write transactions that run side by side.
+        # The emulator (1.5.28) breaks concurrent read-write transactions on multiplexed sessions.
         os.environ["GOOGLE_CLOUD_SPANNER_MULTIPLEXED_SESSIONS_FOR_RW"] = "false"
     return connect(settings.project, settings.spanner_instance, settings.spanner_database)
 
