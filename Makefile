@@ -66,6 +66,17 @@ format: $(READY)
 	$(VENV)/bin/ruff format .
 	@if command -v terraform >/dev/null; then terraform -chdir=terraform fmt -recursive; fi
 
+.PHONY: package deploy
+
+# The source archive of the functions; UNCOMMITTED=1 takes what differs from the commit, too.
+package: $(READY)
+	@$(VENV)/bin/python -I jennah/operations/package.py $(if $(UNCOMMITTED),--uncommitted)
+
+# Shows what would change in PROJECT; APPLY=1 changes it. MIGRATE=no leaves the schema, for an older release.
+deploy: $(READY)
+	@$(VENV)/bin/python -m jennah.operations.deploy --project "$(PROJECT)" $(if $(filter-out 0 no false,$(APPLY)),--apply) \
+	    $(if $(filter no,$(MIGRATE)),--no-migration) $(if $(UNCOMMITTED),--uncommitted)
+
 clean:
 	rm -rf $(VENV) .local build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 

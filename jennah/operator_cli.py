@@ -59,6 +59,20 @@ def check(
 
 
 @app.command(rich_help_panel=_PANEL)
+def doctor(
+    ticks_topic: Annotated[
+        str, typer.Option(help="The topic of the ticks, which is no function's setting.", metavar="NAME")
+    ] = "ticks",
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Look at settings, database, topics and Batch, and print what to fix; exit 0 if all is well."""
+    from jennah.operations import doctor_command
+
+    doctor_command.doctor(ticks_topic=ticks_topic, as_json=as_json)
+
+
+@app.command(rich_help_panel=_PANEL)
 def dispatch(*, as_json: AsJson = False) -> None:
     """Say whether dispatch is paused, since when, and why."""
     from jennah.operations import pause as switch

@@ -48,6 +48,13 @@ def batch_job(job: Job, settings: Settings) -> batch_v1.Job:
         allocation.service_account = batch_v1.ServiceAccount(email=account)
     if machine := _machine(job):
         allocation.instances = [machine]
+    if place := settings.job_network:
+        interface = _Allocation.NetworkInterface(
+            network=place.network,
+            subnetwork=place.subnetwork,
+            no_external_ip_address=not place.external_ip,
+        )
+        allocation.network = _Allocation.NetworkPolicy(network_interfaces=[interface])
     topic = f"projects/{settings.project}/topics/{settings.batch_events_topic}"
     return batch_v1.Job(
         priority=spec.priority,

@@ -73,6 +73,15 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True)
+class JobNetwork:
+    """Where the machines of jobs stand: full resource names, and whether they have external addresses."""
+
+    network: str
+    subnetwork: str
+    external_ip: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that differs between deployments."""
 
@@ -84,6 +93,7 @@ class Settings:
     jobs_topic: str = "jobs"
     batch_events_topic: str = "batch-events"
     job_service_account: str | None = None
+    job_network: JobNetwork | None = None
     images: ImagePolicy = field(default_factory=ImagePolicy)
     issuers: tuple[Issuer, ...] = ()
     admission: Admission = field(default_factory=Admission)
@@ -108,15 +118,17 @@ class Settings:
             SettingsError: one is missing or wrong; the message names it and says what it should be.
         """
         issuers = issuers_setting(environ.get("JENNAH_OIDC_ISSUERS") or "[]")
+        region = _name(environ, "JENNAH_REGION", "us-central1")
         return cls(
             project=_name(environ, "GOOGLE_CLOUD_PROJECT"),
             spanner_instance=_name(environ, "SPANNER_INSTANCE"),
             spanner_database=_name(environ, "SPANNER_DATABASE", "main"),
-            region=_name(environ, "JENNAH_REGION", "us-central1"),
+            region=region,
             deployment=_name(environ, "JENNAH_DEPLOYMENT", "jennah"),
             jobs_topic=_name(environ, "JENNAH_JOBS_TOPIC", "jobs"),
             batch_events_topic=_name(environ, "JENNAH_BATCH_EVENTS_TOPIC", "batch-events"),
             job_service_account=_name(environ, "JENNAH_JOB_SERVICE_ACCOUNT", "") or None,
+            job_network=_job_network(environ, region),
             images=images_setting(
                 environ.get("JENNAH_IMAGE_REGISTRIES") or "", environ.get("JENNAH_IMAGE_DIGESTS") or ""
             ),
@@ -145,6 +157,15 @@ _NAMES: Mapping[str, tuple[str, str]] = {
     "JENNAH_JOBS_TOPIC": _TOPIC,
     "JENNAH_BATCH_EVENTS_TOPIC": _TOPIC,
     "JENNAH_JOB_SERVICE_ACCOUNT": ("a service account's email address", r"[a-z0-9.-]+@[a-z0-9.-]+"),
+    "JENNAH_JOB_NETWORK": (
+        "a network's full name, projects/PROJECT/global/networks/NAME",
+        r"projects/[a-z0-9.:-]{1,63}/global/networks/[a-z][a-z0-9-]{0,62}",
+    ),
+    "JENNAH_JOB_SUBNETWORK": (
+        "a subnetwork's full name, projects/PROJECT/regions/REGION/subnetworks/NAME",
+        r"projects/[a-z0-9.:-]{1,63}/regions/[a-z]+-[a-z]+[0-9]+/subnetworks/[a-z][a-z0-9-]{0,62}",
+    ),
+    "JENNAH_JOB_EXTERNAL_IP": ("yes or none", r"yes|none"),
     "BATCH_EMULATOR_HOST": _HOST,
     "SPANNER_EMULATOR_HOST": _HOST,
     "LOGGING_EMULATOR_HOST": _HOST,
@@ -161,6 +182,31 @@ def _name(environ: Mapping[str, str], name: str, default: str | None = None) -> 
     if not re.fullmatch(shape, value):
         raise SettingsError(f"{name} must be {meaning}, not {value!r}.")
     return value
+
+
+def _job_network(environ: Mapping[str, str], region: str) -> JobNetwork | None:
+    """Where jobs run; None leaves it to Batch, which takes the project's default network."""
+    network = _name(environ, "JENNAH_JOB_NETWORK", "") or None
+    subnetwork = _name(environ, "JENNAH_JOB_SUBNETWORK", "") or None
+    external_ip = _name(environ, "JENNAH_JOB_EXTERNAL_IP", "yes") == "yes"
+    if network and subnetwork:
+        # Batch would refuse every job, and each refusal is final.
+        if f"/regions/{region}/" not in subnetwork:
+            raise SettingsError(
+                f"JENNAH_JOB_SUBNETWORK must be in the region of JENNAH_REGION, {region}, not {subnetwork!r}."
+            )
+        return JobNetwork(network, subnetwork, external_ip)
+    if network or subnetwork:
+        present, missing = "JENNAH_JOB_NETWORK", "JENNAH_JOB_SUBNETWORK"
+        if subnetwork:
+            present, missing = missing, present
+        raise SettingsError(f"{missing} is not set, but {present} is: set both, or none of them.")
+    if not external_ip:
+        raise SettingsError(
+            "JENNAH_JOB_EXTERNAL_IP is none, which needs a network that leads to Google: set "
+            "JENNAH_JOB_NETWORK and JENNAH_JOB_SUBNETWORK."
+        )
+    return None
 
 
 MAX_LIMIT = 1_000_000

@@ -91,7 +91,7 @@ class SigningKeys:
 
     def _fetch(self) -> None:
         try:
-            keys = _published_keys(self._issuer, self._jwks_uri)
+            keys = published_keys(self._issuer, self._jwks_uri)
         except (OSError, HTTPException, ValueError) as error:
             # The keys in hand go on serving: the issuer's outage is not the caller's.
             _log.warning("The keys of %s could not be fetched: %s", self._issuer, error)
@@ -113,8 +113,12 @@ def is_safe(url: str) -> bool:
     return parts.scheme == "https" and bool(parts.hostname)
 
 
-def _published_keys(issuer: str, jwks_uri: str | None) -> dict[str, jwt.PyJWK]:
-    """Ask the issuer. Raises OSError, HTTPException or ValueError."""
+def published_keys(issuer: str, jwks_uri: str | None) -> dict[str, jwt.PyJWK]:
+    """Ask the issuer for its keys, by their ids.
+
+    Raises:
+        OSError, HTTPException, ValueError: it can't be reached, or what it answers is of no use.
+    """
     if jwks_uri is None:
         discovery = _fetch_object(f"{issuer.rstrip('/')}/.well-known/openid-configuration")
         if discovery.get("issuer") != issuer:  # OpenID Connect Discovery 1.0 §4.3

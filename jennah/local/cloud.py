@@ -33,7 +33,15 @@ from jennah.local.processes import (
     wait_until_listening,
 )
 from jennah.local.pubsub import LocalPubsub
-from jennah.local.services import FUNCTIONS, PUSHED_TO, SERVICES, Services, require_checkout
+from jennah.local.services import (
+    FROM_CHECKOUT,
+    FUNCTIONS,
+    PUSHED_TO,
+    SERVICES,
+    Installation,
+    Services,
+    require_checkout,
+)
 
 DEFAULT_PORT: Final = 8080
 
@@ -55,6 +63,7 @@ class LocalCloud:
         port: where the API is served, on 127.0.0.1.
         settings: environment of the functions and of the Batch service, over what the cloud sets itself.
         report: told in short lines what happens.
+        installation: where the functions run from; an unpacked archive, for example.
 
     Attributes:
         env: what `.local/env` holds: where everything is, and the functions' settings.
@@ -68,6 +77,7 @@ class LocalCloud:
         *,
         settings: Mapping[str, str] | None = None,
         report: Callable[[str], None] = lambda _: None,
+        installation: Installation = FROM_CHECKOUT,
     ) -> None:
         self.env: dict[str, str] = {}
         self.failure: str | None = None
@@ -75,6 +85,7 @@ class LocalCloud:
         self._port = port
         self._settings = settings or {}
         self._report = report
+        self._installation = installation
         self._resources = ExitStack()
         self._processes: Processes
         self._services: Services
@@ -166,7 +177,7 @@ class LocalCloud:
 
     def _start_everything(self) -> None:
         for attempt in range(1, _ATTEMPTS + 1):
-            self._services = Services(self._folder, self._port, self._settings)
+            self._services = Services(self._folder, self._port, self._settings, self._installation)
             try:
                 self._start_on_these_ports()
             except PortTaken:
@@ -203,7 +214,8 @@ class LocalCloud:
 
     def _start(self, name: str) -> Process:
         command, env = self._services.command_of(name), self._services.environment_of(name)
-        process = self._running[name] = self._processes.start(name, command, env=env)
+        folder = self._installation.folder if name in FUNCTIONS else None
+        process = self._running[name] = self._processes.start(name, command, env=env, folder=folder)
         return process
 
     def _await(self, names: tuple[str, ...]) -> None:

@@ -140,8 +140,18 @@ class Processes:
         )
         os.close(reader)
 
-    def start(self, name: str, command: Sequence[str], *, env: Mapping[str, str] | None = None) -> Process:
-        """Start a child. Its log file is begun anew; `env` replaces the whole environment."""
+    def start(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+    ) -> Process:
+        """Start a child. Its log file is begun anew; `env` replaces the whole environment.
+
+        `folder` is where it works; None: where this process does.
+        """
         log = self._logs / f"{name}.log"
         with log.open("wb") as output:
             popen = subprocess.Popen(
@@ -150,6 +160,7 @@ class Processes:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=None if env is None else dict(env),
+                cwd=folder,
                 start_new_session=True,
             )
         process = Process(name, popen, log, self._forget)

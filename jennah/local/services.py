@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -30,6 +30,17 @@ PUSHED_TO: Final[Mapping[str, str]] = {
 
 CHECKOUT: Final = Path(__file__).parents[2]
 """What holds functions/ and schema/, which are no part of an installed package."""
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """Where the functions run from: the folder that holds functions/, and what runs functions-framework."""
+
+    folder: Path
+    framework: Sequence[str]
+
+
+FROM_CHECKOUT: Final = Installation(CHECKOUT, (sys.executable, "-m", "functions_framework"))
 
 SERVICES: Final = ("spanner", "pubsub", "batch", "issuer", *FUNCTIONS)
 
@@ -84,11 +95,13 @@ class Services:
         folder: where the services keep their files.
         port: the API's.
         settings: environment of the children, over what is set here.
+        installation: where the functions run from.
     """
 
     folder: Path
     port: int
     settings: Mapping[str, str] = field(default_factory=dict)
+    installation: Installation = FROM_CHECKOUT
     spanner_rest_port: int = field(default_factory=free_port)
     _free: Mapping[str, int] = field(default_factory=lambda: {name: free_port() for name in SERVICES})
 
@@ -142,8 +155,8 @@ class Services:
         if name == "pubsub":
             return emulators.pubsub_command(port)
         if name in FUNCTIONS:
-            source = CHECKOUT / "functions" / f"{name}.py"
-            framework = [sys.executable, "-m", "functions_framework", "--host=127.0.0.1", f"--port={port}"]
+            source = self.installation.folder / "functions" / f"{name}.py"
+            framework = [*self.installation.framework, "--host=127.0.0.1", f"--port={port}"]
             return [*framework, f"--source={source}", f"--target={FUNCTIONS[name]}"]
         module = {"batch": "jennah.local.batch_service", "issuer": "jennah.local.issuer"}[name]
         return [sys.executable, "-m", module, f"--port={port}", f"--directory={self.folder / name}"]

@@ -16,13 +16,18 @@ from hypothesis import strategies as st
 
 from shared.batch import our_labels
 from shared.batch_spec import batch_job
-from shared.config import Settings
+from shared.config import JobNetwork, Settings
 from shared.model import Job
 from shared.resources import PROFILES, Gpus, Mount, Resources
 from shared.spec import JobSpec, Provisioning, RetryPolicy
 from tests.submissions import ACCOUNT, bodies, parse
 
 SETTINGS = Settings(project="my-project", spanner_instance="i")
+IN_A_NETWORK = Settings(
+    project="my-project",
+    spanner_instance="i",
+    job_network=JobNetwork("projects/h/global/networks/n", "projects/h/regions/us-central1/subnetworks/s"),
+)
 PLATFORMS_ACCOUNT = "jobs@my-project.iam.gserviceaccount.com"
 
 # Source: "Requirements for labels" of Google Cloud's documentation.
@@ -101,7 +106,8 @@ def test_no_request_reaches_what_is_the_platforms(fields: dict[str, Any], attemp
     for mounted in made.task_groups[0].task_spec.runnables[0].container.volumes:
         assert re.fullmatch(r"/mnt/disks/mount-\d:/[\w./-]+:r[ow]", mounted)
     plain = a_job(spec=JobSpec(service_account=ACCOUNT), attempt=attempt)
-    assert blank(made) == blank(batch_job(plain, SETTINGS))
+    for platforms in (SETTINGS, IN_A_NETWORK):
+        assert blank(batch_job(job, platforms)) == blank(batch_job(plain, platforms))
 
 
 @given(bodies, st.integers(1, 999))
@@ -184,6 +190,21 @@ def test_a_job_runs_as_its_tenants_account_or_else_as_the_platforms(
     assert ("service_account" in allocation) == (account is not None)
     assert allocation.service_account.email == (account or "")
     assert not any(name in allocation for name in ("network", "location", "instances", "tags"))
+
+
+@pytest.mark.parametrize("external", [True, False])
+def test_jobs_run_in_the_network_of_the_settings(external: bool) -> None:
+    network = "projects/host/global/networks/jobs"
+    subnetwork = "projects/host/regions/us-central1/subnetworks/jobs"
+    place = JobNetwork(network, subnetwork, external_ip=external)
+    settings = Settings(project="my-project", spanner_instance="i", job_network=place)
+    made = batch_job(a_job(spec=JobSpec(machine_type="e2-micro")), settings)
+    (interface,) = made.allocation_policy.network.network_interfaces
+    assert interface == Allocation.NetworkInterface(
+        network=network, subnetwork=subnetwork, no_external_ip_address=not external
+    )
+    del made.allocation_policy.network
+    assert made == of(machine_type="e2-micro")
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.callers import Admission, Issuer, OperatorClaim, Operators
-from shared.config import Limits, Settings, Timing
+from shared.config import JobNetwork, Limits, Settings, Timing
 from shared.errors import SettingsError
 
 NEEDED = {"GOOGLE_CLOUD_PROJECT": "my-project", "SPANNER_INSTANCE": "jennah"}
 ISSUER = {"issuer": "https://accounts.google.com", "audience": "jennah", "provider": "google"}
+REGIONAL = "projects/host-project/regions"
+NETWORK = "projects/host-project/global/networks/jobs"
+SUBNETWORK = f"{REGIONAL}/us-central1/subnetworks/jobs"
 TIMES = (
     "TICK",
     "PENDING_CHECK",
@@ -52,6 +55,7 @@ def test_what_is_empty_counts_as_not_set() -> None:
     names = ["SPANNER_DATABASE", "JENNAH_REGION", "JENNAH_DEPLOYMENT", "JENNAH_JOBS_TOPIC", "JENNAH_ADMIT"]
     names += ["JENNAH_OIDC_ISSUERS", "BATCH_EMULATOR_HOST", "SPANNER_EMULATOR_HOST", "JENNAH_TICK_SECONDS"]
     names += ["JENNAH_BATCH_EVENTS_TOPIC", "JENNAH_JOB_SERVICE_ACCOUNT", "JENNAH_OPERATORS", "JENNAH_LIMITS"]
+    names += ["JENNAH_JOB_NETWORK", "JENNAH_JOB_SUBNETWORK", "JENNAH_JOB_EXTERNAL_IP"]
     assert Settings.from_env({**NEEDED, **dict.fromkeys(names, "")}) == Settings.from_env(NEEDED)
 
 
@@ -65,6 +69,9 @@ def test_every_setting_is_read() -> None:
             "JENNAH_JOBS_TOPIC": "a.jobs",
             "JENNAH_BATCH_EVENTS_TOPIC": "a.events",
             "JENNAH_JOB_SERVICE_ACCOUNT": "jobs@my-project.iam.gserviceaccount.com",
+            "JENNAH_JOB_NETWORK": "projects/host-project/global/networks/jobs",
+            "JENNAH_JOB_SUBNETWORK": f"{REGIONAL}/northamerica-northeast1/subnetworks/jobs",
+            "JENNAH_JOB_EXTERNAL_IP": "none",
             "JENNAH_OIDC_ISSUERS": json.dumps([ISSUER]),
             "JENNAH_ADMIT": json.dumps(
                 {"emails": ["Ann@Example.com"], "domains": ["Example.org"], "subjects": ["g:A b"]}
@@ -90,6 +97,11 @@ def test_every_setting_is_read() -> None:
         jobs_topic="a.jobs",
         batch_events_topic="a.events",
         job_service_account="jobs@my-project.iam.gserviceaccount.com",
+        job_network=JobNetwork(
+            network="projects/host-project/global/networks/jobs",
+            subnetwork=f"{REGIONAL}/northamerica-northeast1/subnetworks/jobs",
+            external_ip=False,
+        ),
         issuers=(Issuer(**ISSUER),),
         admission=Admission(
             emails=frozenset({"ann@example.com"}),
@@ -166,6 +178,35 @@ def test_wrong_limits_are_refused(wrong: str) -> None:
     assert "JENNAH_LIMITS" in refusal(JENNAH_LIMITS=wrong)
 
 
+@pytest.mark.parametrize(
+    ("changed", "first_words"),
+    [
+        ({"JENNAH_JOB_NETWORK": NETWORK}, "JENNAH_JOB_SUBNETWORK is not set, but JENNAH_JOB_NETWORK is"),
+        ({"JENNAH_JOB_SUBNETWORK": SUBNETWORK}, "JENNAH_JOB_NETWORK is not set, but JENNAH_JOB_SUBNETWORK"),
+        ({"JENNAH_JOB_EXTERNAL_IP": "none"}, "JENNAH_JOB_EXTERNAL_IP is none, which needs a network"),
+        (
+            {
+                "JENNAH_JOB_NETWORK": NETWORK,
+                "JENNAH_JOB_SUBNETWORK": SUBNETWORK,
+                "JENNAH_REGION": "us-central2",
+            },
+            "JENNAH_JOB_SUBNETWORK must be in the region of JENNAH_REGION, us-central2, not ",
+        ),
+    ],
+)
+def test_a_network_that_jobs_could_not_start_in_is_refused(changed: dict[str, str], first_words: str) -> None:
+    assert refusal(**changed).startswith(first_words)
+
+
+def test_jobs_have_external_addresses_unless_told_otherwise() -> None:
+    named = {**NEEDED, "JENNAH_JOB_NETWORK": NETWORK, "JENNAH_JOB_SUBNETWORK": SUBNETWORK}
+    for value, external in ((None, True), ("", True), ("yes", True), ("none", False)):
+        changed = {} if value is None else {"JENNAH_JOB_EXTERNAL_IP": value}
+        assert Settings.from_env({**named, **changed}).job_network == JobNetwork(
+            NETWORK, SUBNETWORK, external
+        )
+
+
 @pytest.mark.parametrize("name", sorted(NEEDED))
 def test_what_is_needed_is_named(name: str) -> None:
     assert refusal(**{name: ""}).startswith(f"{name} is not set: set it to ")
@@ -182,6 +223,15 @@ def test_what_is_needed_is_named(name: str) -> None:
         ("JENNAH_JOBS_TOPIC", ["projects/p/topics/jobs", "ab", "1jobs", "a b c", "x" * 256]),
         ("JENNAH_BATCH_EVENTS_TOPIC", ["projects/p/topics/jobs", "ab"]),
         ("JENNAH_JOB_SERVICE_ACCOUNT", ["default", "a@b@c", "a@b c", "serviceAccount:a@b"]),
+        (
+            "JENNAH_JOB_NETWORK",
+            ["jobs", "global/networks/jobs", f"https://x/{NETWORK}", NETWORK + "/", SUBNETWORK],
+        ),
+        (
+            "JENNAH_JOB_SUBNETWORK",
+            ["jobs", "regions/us-central1/subnetworks/jobs", SUBNETWORK + "\n", NETWORK],
+        ),
+        ("JENNAH_JOB_EXTERNAL_IP", ["no", "None", "true", "0"]),
         ("THREADS", ["0", "-1", "many", "1.5", "10000"]),
         ("LOGGING_EMULATOR_HOST", ["localhost", "http://localhost:1"]),
         ("JENNAH_STREAM_SECONDS", ["60.1"]),
