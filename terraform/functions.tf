@@ -32,6 +32,8 @@ locals {
     var.job_network == null ? {} : {
       JENNAH_JOB_NETWORK    = google_compute_network.jobs[0].id
       JENNAH_JOB_SUBNETWORK = google_compute_subnetwork.jobs[0].id
+      # By Cloud NAT, whose addresses are known.
+      JENNAH_JOB_EXTERNAL_IP = "none"
     },
     var.environment,
   )

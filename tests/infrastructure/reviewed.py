@@ -19,12 +19,6 @@ NOT_SET = {
     "LOGGING_EMULATOR_HOST": "the address of a local stand-in: in production there is none",
 }
 
-# Variables that Terraform sets and no function reads yet.
-NOT_READ = {
-    "JENNAH_JOB_NETWORK": "set with a network for jobs, for the code that puts jobs there",
-    "JENNAH_JOB_SUBNETWORK": "set with a network for jobs, for the code that puts jobs there",
-}
-
 # Lines that alerts wait for and no function writes yet.
 NOT_LOGGED = {
     "stuck_jobs": "reconciliation is to say so when jobs are long overdue",

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from shared.config import Settings
 from tests.infrastructure.calls import FUNCTIONS
 from tests.infrastructure.configuration import Configuration, only
-from tests.infrastructure.reviewed import NOT_READ, NOT_SET
+from tests.infrastructure.reviewed import NOT_SET
 
 _FUNCTION = "google_cloudfunctions2_function.functions"
 
@@ -48,9 +48,8 @@ def environment(configuration: Configuration) -> Iterator[str]:
     """Every variable that a function reads is set, and every one that is set is read."""
     read, set_ = read_settings(), set_variables(configuration)
     yield from (f"functions read {name}, which is not set" for name in sorted(read - set_ - NOT_SET.keys()))
-    yield from (f"{name} is set, and no function reads it" for name in sorted(set_ - read - NOT_READ.keys()))
+    yield from (f"{name} is set, and no function reads it" for name in sorted(set_ - read))
     yield from (f"{name} is reviewed as not set, and is" for name in sorted(NOT_SET.keys() & set_))
-    yield from (f"{name} is reviewed as not read, and is" for name in sorted(NOT_READ.keys() & read))
     service = only(configuration.resource(_FUNCTION), "service_config")
     if "local.environment" not in str(service.get("environment_variables")):
         yield f"{_FUNCTION}: the functions don't get their settings"
