@@ -16,11 +16,12 @@ except KeyboardInterrupt:  # takes long enough for a Ctrl-C to come meanwhile
     sys.exit(130)
 
 from jennah import jobs_cli, operator_cli, output, profiles_cli, submit_cli, tenant_cli
+from jennah.arguments import App
 
 _LOCAL = "The local cloud"
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
-app = typer.Typer(
+app = App(
     name="jennah",
     help="Run container jobs on Google Cloud Batch: submit, watch and audit them.",
     epilog="Exit codes: 0 done, 1 refused or the job did not complete, 2 wrong usage, "

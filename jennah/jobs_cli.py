@@ -9,11 +9,12 @@ from typing import Annotated
 import typer
 
 from jennah import output
+from jennah.arguments import App
 from jennah.options import AsJson, JobId, JobIds, Profile, TenantId, Token, Url
 
 _PAGE_SIZE = 100
 
-app = typer.Typer()
+app = App()
 
 
 @app.command()

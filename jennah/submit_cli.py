@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jennah import output, submit_options
+from jennah.arguments import App, words_after_dashes
 from jennah.options import AsJson, JobId, Profile, Token, Url
 
 if TYPE_CHECKING:
@@ -16,11 +17,12 @@ if TYPE_CHECKING:
 
 Wait = Annotated[bool, typer.Option("--wait", help="Follow to the end; exit 0 if all COMPLETED, else 1.")]
 
-app = typer.Typer()
+app = App()
 
 
 @app.command()
 def submit(
+    context: typer.Context,
     image: Annotated[
         str | None,
         typer.Argument(metavar="IMAGE", help="The container image; --file may name it.", show_default=False),
@@ -74,6 +76,8 @@ def submit(
     """Submit a job and print its id."""
     from jennah import access, request_files
 
+    if file:
+        image, command = _file_words(image, command or [], words_after_dashes(context))
     asked = submit_options.given(
         image_uri=image,
         commands=command or None,
@@ -159,6 +163,13 @@ def retry(
     ) as client:
         job = client.retry_job(job_id, idempotency_key=idempotency_key)
         _finish(client, [job], wait=wait, as_json=as_json, listed=False)
+
+
+def _file_words(image: str | None, command: list[str], after: int | None) -> tuple[str | None, list[str]]:
+    """Image and command where a file may name the image: what stands after `--` is the command's."""
+    words = command if image is None else [image, *command]
+    before = len(words) - (after or 0)
+    return (words[0], words[1:]) if before else (None, words)
 
 
 def _finish(client: Client, jobs: list[Job], *, wait: bool, as_json: bool, listed: bool) -> None:
