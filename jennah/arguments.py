@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 _AFTER_DASHES = "jennah.words_after_dashes"
 
@@ -15,6 +15,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 class App(typer.Typer):
     """A Typer whose commands check that what they are given is text."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"cls": _Group} | options)
 
     def command(self, *args: Any, **options: Any) -> Callable[[Function], Function]:
         """Register a command, as Typer does."""
@@ -27,9 +30,25 @@ def words_after_dashes(context: typer.Context) -> int | None:
     return count
 
 
+def _plain(parameters: list[Any]) -> list[Any]:
+    """The same; the help shows no type of those that take no value."""
+    for parameter in parameters:
+        if getattr(parameter, "is_flag", False):
+            parameter.metavar = ""
+    return parameters
+
+
+class _Group(TyperGroup):
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _plain(super().get_params(ctx))
+
+
 class _Command(TyperCommand):
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _plain(super().get_params(ctx))
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        parameters: list[Any] = self.get_params(ctx)
+        parameters = self.get_params(ctx)
         valued = {
             name
             for parameter in parameters

@@ -79,7 +79,11 @@ def list_(
     if as_json:
         output.print_json([job.as_json for job in jobs])
     else:
-        output.show(job_columns.table(jobs, shown))
+        spare = () if columns else job_columns.SPARE
+        output.show_table(lambda names: job_columns.table(jobs, names), shown, spare)
+        if not jobs and sys.stderr.isatty():
+            filtered = status or created_after
+            typer.echo("No job matches." if filtered else "No jobs: 'jennah submit' makes one.", err=True)
 
 
 @app.command()
@@ -130,7 +134,7 @@ def history(
     if as_json:
         output.print_json([transition.as_json for transition in transitions])
     else:
-        output.show(timeline.table(transitions))
+        output.show_table(lambda names: timeline.table(transitions, names), timeline.ALL, timeline.SPARE)
 
 
 @app.command()

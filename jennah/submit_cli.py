@@ -20,7 +20,7 @@ Wait = Annotated[bool, typer.Option("--wait", help="Follow to the end; exit 0 if
 app = App()
 
 
-@app.command()
+@app.command(context_settings={"help_option_names": ["--help"]})  # the job's own command may take -h
 def submit(
     context: typer.Context,
     image: Annotated[
@@ -109,7 +109,7 @@ def submit(
     )
     request = submit_options.merged(request_files.one(file), asked) if file else asked
     if "image_uri" not in request:
-        raise typer.BadParameter("is missing: name the image, or a --file that does", param_hint="IMAGE")
+        raise typer.BadParameter("there is none: give one, or a --file that names it", param_hint="IMAGE")
     with access.connect(
         url, id_token, profile, retry_seconds=access.PATIENT if wait else access.QUICK
     ) as client:
