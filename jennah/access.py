@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from jennah import local_login
 from jennah.client import ApiError, Client, ConnectionFailed
-from jennah.connection import check_url, is_loopback
+from jennah.connection import check_url, checked_token, is_loopback
 from jennah.output import MISUSED, REFUSED, UNREACHABLE, CommandFailed
 from jennah.profiles import LoginFailed, Profile, ProfileError, Profiles, is_for_a_login
 
@@ -113,7 +113,7 @@ def token(email: str | None, profile: str | None, *, options: Collection[str]) -
     if login is None or "email" in options or is_own_login:
         return local_login.test_token(email or local_login.DEFAULT_EMAIL, server)
     with failures(server):
-        return login()
+        return checked_token(login())
 
 
 @contextmanager

@@ -81,9 +81,16 @@ def list_(
     else:
         spare = () if columns else job_columns.SPARE
         output.show_table(lambda names: job_columns.table(jobs, names), shown, spare)
-        if not jobs and sys.stderr.isatty():
-            filtered = status or created_after
-            typer.echo("No job matches." if filtered else "No jobs: 'jennah submit' makes one.", err=True)
+        if sys.stderr.isatty():
+            _remark(len(jobs), limit, filtered=bool(status or created_after))
+
+
+def _remark(count: int, limit: int, *, filtered: bool) -> None:
+    """Tell who looks at it what a listing does not show."""
+    if not count:
+        typer.echo("No job matches." if filtered else "No jobs: 'jennah submit' makes one.", err=True)
+    elif count == limit:
+        typer.echo(f"There may be more than these {limit}: --limit shows them.", err=True)
 
 
 @app.command()

@@ -238,7 +238,17 @@ def table(*columns: str) -> Table:
     """Ids and times stand whole, also on a narrow terminal; texts are folded."""
     made = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     for column in columns:
-        whole = column not in {"NAME", "IMAGE", "REASON", "MESSAGE", "DETAIL", "ERROR", "LABELS", "SIZE"}
+        whole = column not in {
+            "NAME",
+            "IMAGE",
+            "REASON",
+            "MESSAGE",
+            "DETAIL",
+            "ERROR",
+            "LABELS",
+            "SIZE",
+            "VIOLATION",
+        }
         made.add_column(column, no_wrap=whole, overflow="ignore" if whole else "fold")
     return made
 

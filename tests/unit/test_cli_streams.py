@@ -101,7 +101,14 @@ def test_a_history_leaves_out_what_has_no_room(
     assert max(map(len, lines)) <= width
 
 
-def test_an_empty_list_says_so_to_who_looks_at_it(server: ScriptedServer, here: Here) -> None:
+def test_a_listing_tells_who_looks_at_it_what_it_does_not_show(
+    server: ScriptedServer, here: Here, job: dict[str, Any]
+) -> None:
+    server.reply(200, {"jobs": [job] * 3})
+    assert "--limit" in on_terminal(server, 80, "list", "--limit", "3")[1][-1]
+    assert JOB_ID in on_terminal(server, 80, "list", "--limit", "4")[1][-1]
+    assert here("list", "--limit", "3").stderr == ""
+    server.forget()
     server.reply(200, {"jobs": []})
     assert "jennah submit" in on_terminal(server, 80, "list")[1][-1]
     assert on_terminal(server, 80, "list", "--status", "FAILED")[1][-1] == "No job matches."

@@ -285,7 +285,7 @@ def test_a_token_command_may_hold_secrets(
 ) -> None:
     server.reply(200, tenant)
     command = "echo --password=s3cret 'two words'"
-    done = jennah("login", server.url, "--token-command", command, "--json")
+    assert jennah("login", server.url, "--token-command", command, "--json").returncode == 0
     assert_one_sentence(jennah("login", server.url, "--token-command", f"false {command}"), 3, "exit code 1")
     for words in (
         ["profiles", "list"],
@@ -298,3 +298,11 @@ def test_a_token_command_may_hold_secrets(
     assert "echo" in jennah("profiles", "list").stdout
     shown = json.loads(jennah("profiles", "list", "--json").stdout)
     assert shown["profiles"]["default"]["token_command"] == "echo"
+
+
+def test_a_login_that_prints_nothing_gives_no_empty_token(jennah: Jennah, tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("profiles: {p: {url: http://127.0.0.1:1, token_command: 'true'}}")
+    for words in (["token"], ["list"]):
+        done = jennah(*words, "--profile", "p", JENNAH_CONFIG=str(file))
+        assert_one_sentence(done, 2, "the token is empty")
