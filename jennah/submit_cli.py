@@ -30,7 +30,9 @@ def submit(
     command: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="COMMAND", help="Its argv, after --; none runs the image's own.", show_default=False
+            metavar="COMMAND",
+            help="Its argv, after --; none runs the file's, or the image's own.",
+            show_default=False,
         ),
     ] = None,
     *,

@@ -53,6 +53,8 @@ def opened(
     Raises:
         Unreachable: Spanner does not answer or does not let us in, also later while it is used.
         SettingsError: there is no such instance or database.
+        SchemaError: Spanner refuses what is done.
+        google.api_core.exceptions.NotFound: what is done needs a table that is not there.
     """
     if settings.spanner_emulator_host:
         # FACTS of emulator 1.5.28: multiplexed sessions break read-write transactions that run side by side.
@@ -73,6 +75,10 @@ def opened(
         raise Unreachable(
             f"Spanner does not answer ({one_line(error)}): try again, every step can be repeated."
         ) from error
+    except exceptions.NotFound:
+        raise  # of a table: the command knows what that means
+    except exceptions.ClientError as error:
+        raise SchemaError(f"Spanner refuses it ({one_line(error)}).") from error
 
 
 def _database(settings: Settings, instance: Instance, *, create: bool) -> Database:

@@ -132,6 +132,10 @@ def test_what_is_missing_is_one_sentence_and_an_exit_code(
     refused(run(command, **changes), sentence, code)
 
 
+def test_what_spanner_refuses_is_one_sentence(run: Run) -> None:
+    refused(run("migrate", SPANNER_DATABASE="ends-with-"), "Spanner refuses it (")
+
+
 def test_a_schema_sql_database_passes_the_check(run: Run, database: Database) -> None:
     assert len(split((schema_directory() / "schema.sql").read_text())) == 12
     assert run("check-schema", SPANNER_DATABASE=database.database_id).returncode == 0
