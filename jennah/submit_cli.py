@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -115,7 +117,8 @@ def submit(
     with access.connect(
         url, id_token, profile, retry_seconds=access.PATIENT if wait else access.QUICK
     ) as client:
-        job = client.submit_request(request, idempotency_key=idempotency_key)
+        with _outcome_told():
+            job = client.submit_request(request, idempotency_key=idempotency_key)
         _finish(client, [job], wait=wait, as_json=as_json, listed=False)
 
 
@@ -142,7 +145,8 @@ def batch(
     with access.connect(
         url, id_token, profile, retry_seconds=access.PATIENT if wait else access.QUICK
     ) as client:
-        jobs = client.submit_jobs(requests, idempotency_key=idempotency_key)
+        with _outcome_told():
+            jobs = client.submit_jobs(requests, idempotency_key=idempotency_key)
         _finish(client, jobs, wait=wait, as_json=as_json, listed=True)
 
 
@@ -163,8 +167,19 @@ def retry(
     with access.connect(
         url, id_token, profile, retry_seconds=access.PATIENT if wait else access.QUICK
     ) as client:
-        job = client.retry_job(job_id, idempotency_key=idempotency_key)
+        with _outcome_told():
+            job = client.retry_job(job_id, idempotency_key=idempotency_key)
         _finish(client, [job], wait=wait, as_json=as_json, listed=False)
+
+
+@contextmanager
+def _outcome_told() -> Iterator[None]:
+    """Tell who interrupts a submission that it may have arrived."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("It may have been submitted all the same: 'jennah list' tells.", err=True)
+        raise
 
 
 def _file_words(image: str | None, command: list[str], after: int | None) -> tuple[str | None, list[str]]:

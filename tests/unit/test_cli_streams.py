@@ -6,10 +6,12 @@ import fcntl
 import os
 import pty
 import re
+import signal
 import struct
 import subprocess
 import sys
 import termios
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from tests.unit.conftest import ScriptedServer
+    from tests.unit.conftest import Asked, ScriptedServer
 
 JENNAH = Path(sys.executable).with_name("jennah")
 JOB_ID = "0b9f8c0e-3f0d-4a86-9f0e-6b1f2f3a4c5d"
@@ -114,6 +116,34 @@ def test_a_listing_tells_who_looks_at_it_what_it_does_not_show(
     assert on_terminal(server, 80, "list", "--status", "FAILED")[1][-1] == "No job matches."
     done = here("list")
     assert (done.stdout.count("\n"), done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("words", ["list", "logs x -f", "submit busybox", "retry x --json"])
+def test_an_interruption_is_silent_but_for_a_submission_that_may_have_arrived(
+    server: ScriptedServer, words: str
+) -> None:
+    asked, ended = threading.Event(), threading.Event()
+
+    def decide(_: Asked) -> tuple[int, Any]:
+        asked.set()
+        ended.wait(60)
+        return 500, {}
+
+    server.decide = decide
+    with subprocess.Popen(
+        [JENNAH, *words.split()],
+        env=environment(server),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert asked.wait(60)
+        process.send_signal(signal.SIGINT)
+        printed, errors = process.communicate(timeout=60)
+        ended.set()
+    assert (process.returncode, printed) == (130, "")
+    assert ("may have been submitted" in errors, errors.count("\n")) in [(False, 0), (True, 1)]
+    assert bool(errors) == words.startswith(("submit", "retry"))
 
 
 @pytest.mark.parametrize("words", ["list", "list --json", "logs x", "get x", "--help", "version"])
