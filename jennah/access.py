@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 from jennah import local_login
 from jennah.client import ApiError, Client, ConnectionFailed
-from jennah.connection import check_url, is_loopback
+from jennah.connection import check_url, checked_token, is_loopback
 from jennah.output import MISUSED, REFUSED, UNREACHABLE, CommandFailed
-from jennah.profiles import LoginFailed, Profile, ProfileError, Profiles
+from jennah.profiles import LoginFailed, Profile, ProfileError, Profiles, is_for_a_login
 
 _DEFAULT_URL = "http://127.0.0.1:8080"
 QUICK, PATIENT = 5.0, 60.0
@@ -88,17 +88,32 @@ def find(url: str | None, profile: str | None) -> tuple[str, Profile | None]:
         return chosen.url, chosen
 
 
-def token(email: str | None, profile: str | None) -> str:
+def token(email: str | None, profile: str | None, *, options: Collection[str]) -> str:
     """An ID token: by the login of the profile that is meant, or else of the local cloud's test issuer.
 
+    Args:
+        email: whom the test issuer's token is for.
+        profile: the name of the profile that is meant.
+        options: which of the two, "email" and "profile", were given as options: they go before the
+            environment.
+
     Raises:
-        CommandFailed: there is none.
+        CommandFailed: there is none, or the options contradict each other.
     """
     server, chosen = find(None if profile else os.environ.get("JENNAH_URL"), profile)
-    if chosen is None or chosen.login is None or email:
+    login = chosen.login if chosen else None
+    if login and {"email", "profile"} <= {*options}:
+        raise CommandFailed(
+            f"--email is whom the local cloud's token is for, and the profile {profile!r} has a login of "
+            "its own: leave out the one or the other",
+            MISUSED,
+        )
+    # A profile's token command may be 'jennah token', with that profile and an address in its environment.
+    is_own_login = email is not None and is_for_a_login() and "profile" not in options
+    if login is None or "email" in options or is_own_login:
         return local_login.test_token(email or local_login.DEFAULT_EMAIL, server)
     with failures(server):
-        return chosen.login()
+        return checked_token(login())
 
 
 @contextmanager

@@ -32,7 +32,7 @@ from jennah.answers import (
 )
 from jennah.connection import ApiError, ClientError, Connection, ConnectionFailed, Json, Token
 from jennah.event_stream import events
-from jennah.job_fields import JobFields
+from jennah.job_fields import JobFields, checked_key
 
 __all__ = [
     "FINAL_STATUSES",
@@ -60,7 +60,8 @@ T = TypeVar("T")
 class Client:
     """Speaks for one tenant to one server. Threads may share it.
 
-    Every method raises `ApiError` when the server refuses and `ConnectionFailed` when it can't be reached.
+    Every method raises `ApiError` when the server refuses and `ConnectionFailed` when it can't be reached;
+    `ValueError` for a job id or an idempotency key that can't be one.
 
     Args:
         url: the server, e.g. `https://jobs.example.com`.
@@ -288,7 +289,8 @@ def _given(fields: Mapping[str, Any]) -> Json:
 
 
 def _key(idempotency_key: str | None) -> dict[str, str]:
-    return {"Idempotency-Key": str(uuid.uuid4()) if idempotency_key is None else idempotency_key}
+    key = str(uuid.uuid4()) if idempotency_key is None else checked_key(idempotency_key)
+    return {"Idempotency-Key": key}
 
 
 def _path(job_id: str) -> str:

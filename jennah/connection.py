@@ -97,7 +97,7 @@ class _Bearer(httpx.Auth):
 
     def __init__(self, token: Token) -> None:
         self._fetch = token if callable(token) else None
-        self._token = None if callable(token) else _checked(token)
+        self._token = None if callable(token) else checked_token(token)
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         is_fresh = self._token is None
@@ -109,11 +109,16 @@ class _Bearer(httpx.Auth):
 
     def _fetched(self) -> str:
         assert self._fetch is not None  # noqa: S101 - without a token there is where to fetch one
-        self._token = _checked(self._fetch())
+        self._token = checked_token(self._fetch())
         return self._token
 
 
-def _checked(token: str) -> str:
+def checked_token(token: str) -> str:
+    """A token, once it is known that it can stand in a header.
+
+    Raises:
+        ValueError: it can't.
+    """
     if not (token and token.isascii() and token.isprintable()):
         raise ValueError("the token is empty or holds characters that no token has")
     return token

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(
+from jennah.arguments import App
+
+app = App(
     help="See, replay and discard the messages that functions refused until Pub/Sub gave up.",
     no_args_is_help=True,
 )

@@ -36,6 +36,8 @@ ALL: dict[str, Callable[[Job], object]] = {
     "origin": lambda job: job.origin_job_id,
     "tenant": lambda job: job.tenant_id,
 }
+SPARE = ("image", "attempt", "created")
+"""Of the usual ones: those that go, in this order, where a terminal is too narrow for all."""
 DEFAULT = ("job", "status", "attempt", "created", "elapsed", "name", "image")
 
 

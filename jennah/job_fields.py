@@ -1,9 +1,25 @@
-"""What a submission may ask for."""
+"""What a submission may ask for, and by which key it may be named."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
+
+_LONGEST_KEY = 255
+
+
+def checked_key(idempotency_key: str) -> str:
+    """An idempotency key, once it is known that the server takes it and that it can stand in a header.
+
+    Raises:
+        ValueError: it can't.
+    """
+    key = idempotency_key
+    if 1 <= len(key) <= _LONGEST_KEY and key.isascii() and key.isprintable() and key == key.strip():
+        return key
+    raise ValueError(
+        f"an idempotency key is 1 to {_LONGEST_KEY} printable ASCII characters, with no blank at its ends"
+    )
 
 
 class JobFields(TypedDict, total=False):

@@ -9,11 +9,12 @@ from typing import Annotated
 import typer
 
 from jennah import output
+from jennah.arguments import App
 from jennah.options import AsJson, JobId, JobIds, Profile, TenantId, Token, Url
 
 _PAGE_SIZE = 100
 
-app = typer.Typer()
+app = App()
 
 
 @app.command()
@@ -78,7 +79,18 @@ def list_(
     if as_json:
         output.print_json([job.as_json for job in jobs])
     else:
-        output.show(job_columns.table(jobs, shown))
+        spare = () if columns else job_columns.SPARE
+        output.show_table(lambda names: job_columns.table(jobs, names), shown, spare)
+        if sys.stderr.isatty():
+            _remark(len(jobs), limit, filtered=bool(status or created_after))
+
+
+def _remark(count: int, limit: int, *, filtered: bool) -> None:
+    """Tell who looks at it what a listing does not show."""
+    if not count:
+        typer.echo("No job matches." if filtered else "No jobs: 'jennah submit' makes one.", err=True)
+    elif count == limit:
+        typer.echo(f"There may be more than these {limit}: --limit shows them.", err=True)
 
 
 @app.command()
@@ -129,7 +141,7 @@ def history(
     if as_json:
         output.print_json([transition.as_json for transition in transitions])
     else:
-        output.show(timeline.table(transitions))
+        output.show_table(lambda names: timeline.table(transitions, names), timeline.ALL, timeline.SPARE)
 
 
 @app.command()

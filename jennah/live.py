@@ -14,6 +14,7 @@ from jennah import job_columns, render, timeline
 from jennah.client import Client, Job, Transition
 
 _COLUMNS = ("job", "status", "attempt", "elapsed", "name", "detail")
+_SPARE = ("attempt", "elapsed", "name")
 
 
 def follow(client: Client, job_ids: Sequence[str], console: Console) -> list[Job]:
@@ -34,7 +35,9 @@ def _one(client: Client, job_id: str, console: Console) -> Job:
         detail = render.text(str(job.status_detail) if job.status_detail else None, none="")
         headline.append(f"  {render.elapsed(job, datetime.now(UTC))}  {detail}", style="dim")
         # Room for the "^C" that a terminal echoes: on a line of its own it would shift the last drawing.
-        return Constrain(Group(headline, Text(), timeline.table(trail)), console.width - 2)
+        width = console.width - 2
+        table = render.fitted(width, lambda names: timeline.table(trail, names), timeline.ALL, timeline.SPARE)
+        return Constrain(Group(headline, Text(), table), width)
 
     with Live(console=console, get_renderable=view, refresh_per_second=8):
         for seen in client.watch_job(job_id):
@@ -46,8 +49,11 @@ def _many(client: Client, job_ids: Sequence[str], console: Console) -> list[Job]
     jobs: dict[str, Job] = {}
 
     def view() -> RenderableType:
-        table = job_columns.table(list(jobs.values()), _COLUMNS)
-        return Constrain(table, console.width - 2)
+        width = console.width - 2
+        table = render.fitted(
+            width, lambda names: job_columns.table(list(jobs.values()), names), _COLUMNS, _SPARE
+        )
+        return Constrain(table, width)
 
     with Live(console=console, get_renderable=view, refresh_per_second=8, vertical_overflow="visible"):
         for job in client.watch_jobs(job_ids):

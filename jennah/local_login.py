@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import stat
 import urllib.error
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from jennah.local.tokens import fetch_token
 from jennah.output import MISUSED, UNREACHABLE, CommandFailed
 
 DEFAULT_EMAIL = "you@example.com"
+_ELSEWHERE = "name the server with --profile or --url, or work in another folder"
 
 
 def known_url() -> str | None:
@@ -61,7 +64,9 @@ def test_token(email: str, server: str) -> str:
 
 def next_step(server: str) -> str:
     """How to get to a local cloud: to this project's, if it runs elsewhere than at `server`."""
-    known = known_url()
+    known = None
+    with suppress(CommandFailed):  # one thing went wrong already
+        known = known_url()
     if known and is_loopback(server) and not _is_local_cloud(server):
         return f"unset JENNAH_URL, as this project's .local/env names {known}"
     return "start the local cloud with 'make up'"
@@ -103,19 +108,55 @@ def _local_cloud() -> Mapping[str, str]:
     """What `make up` wrote for the project around the current folder; empty when there is nothing.
 
     Raises:
-        CommandFailed: the file can't be read.
+        CommandFailed: the file can't be read, or somebody else may have written it.
     """
-    for folder in (Path.cwd(), *Path.cwd().parents):
+    try:
+        here = Path.cwd()
+    except OSError as error:
+        raise CommandFailed(
+            f"the current folder can't be used ({error.strerror}): change to one that exists", MISUSED
+        ) from error
+    for folder in (here, *here.parents):
         file = folder / ".local" / "env"
-        if file.is_file():
-            try:
-                words = shlex.split(file.read_text(encoding="utf-8"))
-            except (OSError, ValueError) as error:
-                raise CommandFailed(
-                    f"cannot read {file} ({error}): delete it, and start the local cloud with 'make up'",
-                    MISUSED,
-                ) from error
-            settings = dict(word.split("=", 1) for word in words if "=" in word)
-            # Nobody else's file of that name may send a token off this machine.
+        try:
+            settings = _settings(file)
+        except OSError as error:
+            raise CommandFailed(f"cannot read {file} ({error.strerror}): {_ELSEWHERE}", MISUSED) from error
+        except ValueError as error:
+            raise CommandFailed(
+                f"cannot read {file} ({error}): delete it, and start the local cloud with 'make up'", MISUSED
+            ) from error
+        if settings is not None:
+            # Not even a file of one's own may send a token off this machine.
             return settings if is_loopback(settings.get("JENNAH_URL", "")) else {}
     return {}
+
+
+def _settings(file: Path) -> Mapping[str, str] | None:
+    """What the file says; None where there is no such file.
+
+    Raises:
+        OSError, ValueError: it can't be read.
+        CommandFailed: somebody else may have written it.
+    """
+    if not file.is_file():
+        return None
+    with file.open(encoding="utf-8") as opened:
+        if problem := distrust(os.fstat(opened.fileno())):
+            raise CommandFailed(f"{file} is not believed, as {problem}: {_ELSEWHERE}", MISUSED)
+        words = shlex.split(opened.read())
+    return dict(word.split("=", 1) for word in words if "=" in word)
+
+
+def distrust(found: os.stat_result) -> str | None:
+    """Why a file may be somebody else's words; None where only we and root can have written it.
+
+    A file that a stranger put into /tmp could lead every command below it, and its token, to him.
+    """
+    if not hasattr(os, "geteuid"):  # Windows keeps strangers out by other means
+        return None
+    if found.st_uid not in {os.geteuid(), 0}:
+        return "it belongs to another user"
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return "others may write to it ('chmod go-w' ends that)"
+    return None

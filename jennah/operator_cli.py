@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 
 from jennah import dead_letters_cli
+from jennah.arguments import App
 
 _PANEL = "For operators"
 
-app = typer.Typer()
+app = App()
 app.add_typer(dead_letters_cli.app, name="dead-letters", rich_help_panel=_PANEL)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]

@@ -28,7 +28,7 @@ Profile = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id.", show_default=False)]
-JobIds = Annotated[list[str], typer.Argument(metavar="ID...", help="The jobs' ids.", show_default=False)]
+JobIds = Annotated[list[str], typer.Argument(metavar="ID", help="The jobs' ids.", show_default=False)]
 TenantId = Annotated[
     str | None, typer.Option("--tenant", metavar="ID", help="For operators: the tenant whose job it is.")
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 import typer
@@ -15,6 +15,7 @@ REFUSED, MISUSED, UNREACHABLE = 1, 2, 3
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.table import Table
 
     from jennah.client import Client, Job
 
@@ -38,10 +39,23 @@ def print_json_line(value: object) -> None:
 
 
 def show(part: RenderableType) -> None:
-    """Print a table or the like."""
+    """Print what does not depend on the width of the terminal, or is folded by it."""
     from jennah import render
 
     render.show(render.console_on(sys.stdout), part)
+
+
+def show_table(
+    make: Callable[[Sequence[str]], Table], columns: Sequence[str], spare: Sequence[str] = ()
+) -> None:
+    """Print a table, on a terminal as `render.fitted` makes it."""
+    from jennah import render
+
+    console = render.console_on(sys.stdout)
+    shown = render.fitted(console.width, make, columns, spare)
+    # A terminal that wraps what is still too wide spoils less than an id that was cut.
+    console.width = max(console.width, render.least_width(shown))
+    render.show(console, shown)
 
 
 def discard() -> None:

@@ -12,6 +12,7 @@ No token is kept: each command gets one, from `gcloud` or from the profile's `to
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shlex
 import subprocess
@@ -24,6 +25,11 @@ from typing import Any, Self
 
 import typer
 import yaml
+
+from jennah import core_yaml
+
+_LOGINS = "JENNAH_LOGINS"
+"""Set for a command that gets a token: the digests of those that wait for it, with a blank between."""
 
 
 class ProfileError(Exception):
@@ -60,7 +66,7 @@ class Profile:
             words = ["gcloud"] if self.token_command is None else shlex.split(self.token_command)
         if not words:
             raise ProfileError(
-                f"{self.token_command!r} is no token command: write a program and its arguments"
+                "the token command names no program: write a program and its arguments, every quote closed"
             )
         if self.impersonate is not None and self.audience is None:
             raise ProfileError("a token of a service account needs the server's audience: add --audience")
@@ -70,6 +76,11 @@ class Profile:
         """What gets a token; None where the profile names none."""
         command = self._command()
         return None if command is None else lambda: _printed(command)
+
+    @property
+    def token_program(self) -> str | None:
+        """The first word of the token command: the others may hold secrets."""
+        return None if self.token_command is None else shlex.split(self.token_command)[0]
 
     def _command(self) -> list[str] | None:
         if self.token_command is not None:
@@ -98,16 +109,19 @@ class Profiles:
         """
         file = path()
         try:
-            content = yaml.safe_load(file.read_text(encoding="utf-8"))
-            content = {} if content is None else content
-            by_name = {
-                str(name): Profile(**_texts(entry)) for name, entry in content.get("profiles", {}).items()
-            }
+            documents = core_yaml.documents(file.read_text(encoding="utf-8"))
+            content = documents[0] if documents and documents[0] is not None else {}
+            by_name = {name: Profile(**_texts(entry)) for name, entry in content.get("profiles", {}).items()}
             default = content.get("default")
         except (FileNotFoundError, NotADirectoryError):
             return cls()
-        except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError, ProfileError) as error:
-            problem = " ".join(str(error).split())
+        except core_yaml.RepeatedKey as error:
+            raise ProfileError(f"cannot use {file} ({error.problem} comes twice): leave one out") from error
+        except (
+            *(OSError, ValueError, TypeError, AttributeError),
+            *(yaml.YAMLError, RecursionError, ProfileError),
+        ) as error:
+            problem = _problem(error)
             raise ProfileError(
                 f"cannot use {file} ({problem}): mend it, or delete it and log in again"
             ) from error
@@ -124,7 +138,7 @@ class Profiles:
             name: {key: value for key, value in asdict(profile).items() if value is not None}
             for name, profile in self.by_name.items()
         }
-        content = yaml.safe_dump({"default": self.default, "profiles": shown}, sort_keys=False)
+        content = core_yaml.dump({"default": self.default, "profiles": shown})
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False, encoding="utf-8") as new:
@@ -147,6 +161,11 @@ class Profiles:
         return self.by_name[name]
 
 
+def is_for_a_login() -> bool:
+    """Whether this process was started to get a token for a profile."""
+    return bool(os.environ.get(_LOGINS))
+
+
 def path() -> Path:
     """Where the file is: JENNAH_CONFIG, or the folder that the system has for settings."""
     return Path(os.environ.get("JENNAH_CONFIG") or Path(typer.get_app_dir("jennah")) / "config.yaml")
@@ -158,10 +177,26 @@ def _texts(entry: Any) -> dict[str, str]:
     return entry
 
 
+def _problem(error: Exception) -> str:
+    """Without the lines that YAML's own errors show: a token command may hold secrets."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        return f"line {error.problem_mark.line + 1}: {error.problem}"
+    return " ".join(str(error).split())
+
+
 def _printed(command: list[str]) -> str:
     """What a command prints. Whatever it says on stderr stands there: it may ask for a login."""
+    # Not the words themselves: they may hold secrets, and the environment goes to whatever is started.
+    login = hashlib.sha256(shlex.join(command).encode(errors="surrogateescape")).hexdigest()[:16]
+    waiting = os.environ.get(_LOGINS, "").split()
+    if login in waiting:
+        raise ProfileError(
+            f"{command[0]} asks for the token that it should give: let the profile's token command name "
+            "another program, or another profile"
+        )
+    environment = os.environ | {_LOGINS: " ".join([*waiting, login])}
     try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=environment)
     except (OSError, ValueError) as error:
         step = "install the Google Cloud CLI" if command[0] == "gcloud" else "'jennah login' sets another"
         raise LoginFailed(f"cannot run {command[0]} for a token: {step}") from error

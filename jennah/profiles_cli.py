@@ -7,14 +7,15 @@ from typing import Annotated
 import typer
 
 from jennah import output
+from jennah.arguments import App
 from jennah.options import AsJson, Profile
 
 PANEL = "Servers and logins"
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The profile.", show_default=False)]
 
-app = typer.Typer()
-profiles = typer.Typer(help="The servers that you use, and how to log in to each.", no_args_is_help=True)
+app = App()
+profiles = App(help="The servers that you use, and how to log in to each.", no_args_is_help=True)
 app.add_typer(profiles, name="profiles", rich_help_panel=PANEL)
 
 
@@ -62,6 +63,7 @@ def login(
 
 @app.command(rich_help_panel=PANEL)
 def token(
+    context: typer.Context,
     email: Annotated[
         str | None, typer.Option("--email", envvar="JENNAH_EMAIL", help="Who a local token is for.")
     ] = None,
@@ -70,7 +72,12 @@ def token(
     """Print an ID token: the profile's, or one of the local cloud's test issuer, which knows everybody."""
     from jennah import access
 
-    typer.echo(access.token(email, profile))
+    given = {
+        name
+        for name in ("email", "profile")
+        if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
+    }
+    typer.echo(access.token(email, profile, options=given))
 
 
 @profiles.command(name="list")
@@ -84,12 +91,15 @@ def list_(*, as_json: AsJson = False) -> None:
     with access.failures(""):
         known = Profiles.load()
     if as_json:
-        shown = {name: asdict(profile) for name, profile in known.by_name.items()}
+        shown = {
+            name: asdict(profile) | {"token_command": profile.token_program}
+            for name, profile in known.by_name.items()
+        }
         output.print_json({"default": known.default, "profiles": shown})
         return
     table = render.table("", "PROFILE", "URL", "LOGIN")
     for name, profile in known.by_name.items():
-        how = profile.token_command or profile.impersonate or ("gcloud" if profile.audience else None)
+        how = profile.token_program or profile.impersonate or ("gcloud" if profile.audience else None)
         star = "*" if name == known.default else ""
         table.add_row(star, render.text(name), render.text(profile.url), render.text(how))
     output.show(table)

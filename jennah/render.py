@@ -6,10 +6,11 @@ On a terminal there are colours and the width is respected; elsewhere lines are 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TextIO
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleDimensions, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -25,6 +26,7 @@ _STYLES = {
     "CANCELLED": "magenta",
 }
 _NO_LIMIT = 100_000
+_LEAST = 12  # columns of the screen for a text that is folded; less can't be read
 
 
 def console_on(stream: TextIO) -> Console:
@@ -45,6 +47,36 @@ def show(console: Console, *parts: RenderableType) -> None:
     for line in captured.get().splitlines():
         console.file.write(line.rstrip() + "\n")
     console.file.flush()
+
+
+def fitted(
+    width: int, make: Callable[[Sequence[str]], Table], columns: Sequence[str], spare: Sequence[str]
+) -> Table:
+    """A table that is no wider than a terminal, if that can be.
+
+    Args:
+        width: the terminal's.
+        make: makes the table with these columns.
+        columns: those that are wanted.
+        spare: those that may go where there is no room, the first one first.
+    """
+    chosen = list(columns)
+    made = make(chosen)
+    for name in spare:
+        if name in chosen and least_width(made) > width:
+            chosen.remove(name)
+            made = make(chosen)
+    return made
+
+
+def least_width(made: Table) -> int:
+    """How many columns of the screen a table needs."""
+    widths = []
+    for column in made.columns:
+        cells = [column.header, *column.cells]
+        width = max(cell_len(cell.plain if isinstance(cell, Text) else str(cell)) for cell in cells)
+        widths.append(width if column.no_wrap else min(width, _LEAST))
+    return sum(widths) + 2 * len(widths)
 
 
 def printable(text: str) -> str:
@@ -206,7 +238,17 @@ def table(*columns: str) -> Table:
     """Ids and times stand whole, also on a narrow terminal; texts are folded."""
     made = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     for column in columns:
-        whole = column not in {"NAME", "IMAGE", "REASON", "MESSAGE", "DETAIL", "ERROR", "LABELS", "SIZE"}
+        whole = column not in {
+            "NAME",
+            "IMAGE",
+            "REASON",
+            "MESSAGE",
+            "DETAIL",
+            "ERROR",
+            "LABELS",
+            "SIZE",
+            "VIOLATION",
+        }
         made.add_column(column, no_wrap=whole, overflow="ignore" if whole else "fold")
     return made
 

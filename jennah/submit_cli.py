@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jennah import output, submit_options
+from jennah.arguments import App, words_after_dashes
 from jennah.options import AsJson, JobId, Profile, Token, Url
 
 if TYPE_CHECKING:
@@ -16,11 +19,12 @@ if TYPE_CHECKING:
 
 Wait = Annotated[bool, typer.Option("--wait", help="Follow to the end; exit 0 if all COMPLETED, else 1.")]
 
-app = typer.Typer()
+app = App()
 
 
-@app.command()
+@app.command(context_settings={"help_option_names": ["--help"]})  # the job's own command may take -h
 def submit(
+    context: typer.Context,
     image: Annotated[
         str | None,
         typer.Argument(metavar="IMAGE", help="The container image; --file may name it.", show_default=False),
@@ -28,7 +32,9 @@ def submit(
     command: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="COMMAND", help="Its argv, after --; none runs the image's own.", show_default=False
+            metavar="COMMAND",
+            help="Its argv, after --; none runs the file's, or the image's own.",
+            show_default=False,
         ),
     ] = None,
     *,
@@ -74,6 +80,8 @@ def submit(
     """Submit a job and print its id."""
     from jennah import access, request_files
 
+    if file:
+        image, command = _file_words(image, command or [], words_after_dashes(context))
     asked = submit_options.given(
         image_uri=image,
         commands=command or None,
@@ -105,11 +113,12 @@ def submit(
     )
     request = submit_options.merged(request_files.one(file), asked) if file else asked
     if "image_uri" not in request:
-        raise typer.BadParameter("is missing: name the image, or a --file that does", param_hint="IMAGE")
+        raise typer.BadParameter("there is none: give one, or a --file that names it", param_hint="IMAGE")
     with access.connect(
         url, id_token, profile, retry_seconds=access.PATIENT if wait else access.QUICK
     ) as client:
-        job = client.submit_request(request, idempotency_key=idempotency_key)
+        with _outcome_told():
+            job = client.submit_request(request, idempotency_key=idempotency_key)
         _finish(client, [job], wait=wait, as_json=as_json, listed=False)
 
 
@@ -136,7 +145,8 @@ def batch(
     with access.connect(
         url, id_token, profile, retry_seconds=access.PATIENT if wait else access.QUICK
     ) as client:
-        jobs = client.submit_jobs(requests, idempotency_key=idempotency_key)
+        with _outcome_told():
+            jobs = client.submit_jobs(requests, idempotency_key=idempotency_key)
         _finish(client, jobs, wait=wait, as_json=as_json, listed=True)
 
 
@@ -157,8 +167,26 @@ def retry(
     with access.connect(
         url, id_token, profile, retry_seconds=access.PATIENT if wait else access.QUICK
     ) as client:
-        job = client.retry_job(job_id, idempotency_key=idempotency_key)
+        with _outcome_told():
+            job = client.retry_job(job_id, idempotency_key=idempotency_key)
         _finish(client, [job], wait=wait, as_json=as_json, listed=False)
+
+
+@contextmanager
+def _outcome_told() -> Iterator[None]:
+    """Tell who interrupts a submission that it may have arrived."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("It may have been submitted all the same: 'jennah list' tells.", err=True)
+        raise
+
+
+def _file_words(image: str | None, command: list[str], after: int | None) -> tuple[str | None, list[str]]:
+    """Image and command where a file may name the image: what stands after `--` is the command's."""
+    words = command if image is None else [image, *command]
+    before = len(words) - (after or 0)
+    return (words[0], words[1:]) if before else (None, words)
 
 
 def _finish(client: Client, jobs: list[Job], *, wait: bool, as_json: bool, listed: bool) -> None:

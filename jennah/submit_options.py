@@ -12,8 +12,18 @@ from typing import Annotated, Any
 
 import typer
 
+from jennah.job_fields import checked_key
+
 _RETRIES = "Retries"
 _MACHINES = "Machines"
+
+
+def _key(text: str | None) -> str | None:
+    try:
+        return None if text is None else checked_key(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
 
 Name = Annotated[str | None, typer.Option(help="A name to know it by.")]
 Env = Annotated[
@@ -71,7 +81,8 @@ BootDisk = Annotated[
 ]
 Timeout = Annotated[int | None, typer.Option(min=1, help="Seconds that one attempt may run.")]
 IdempotencyKey = Annotated[
-    str | None, typer.Option(help="Submitting again under the same key gives the same job.")
+    str | None,
+    typer.Option(help="Submitting again under the same key gives the same job.", callback=_key),
 ]
 MaxRetries = Annotated[
     int | None,

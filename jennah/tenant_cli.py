@@ -8,11 +8,12 @@ from typing import Annotated
 import typer
 
 from jennah import output
+from jennah.arguments import App
 from jennah.options import AsJson, Profile, Token, Url
 
 _NONE_YET = "you have no tenant on this server yet: your first 'jennah submit' makes it"
 
-app = typer.Typer(help="Who you are on a server.", no_args_is_help=True)
+app = App(help="Who you are on a server.", no_args_is_help=True)
 
 
 @app.command(name="show")

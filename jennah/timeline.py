@@ -11,11 +11,14 @@ from jennah import render
 from jennah.client import FINAL_STATUSES, Transition
 
 _BAR = 20
+ALL = ("TIME", "AFTER", "STATUS", "LASTED", "", "ATTEMPT", "ACTOR", "REASON")
+SPARE = ("", "ACTOR", "TIME")
+"""Those that go, in this order, where a terminal is too narrow for all."""
 
 
-def table(transitions: Sequence[Transition]) -> Table:
-    """One line for each change."""
-    shown = render.table("TIME", "AFTER", "STATUS", "LASTED", "", "ATTEMPT", "ACTOR", "REASON")
+def table(transitions: Sequence[Transition], columns: Sequence[str] = ALL) -> Table:
+    """One line for each change, with these of its columns."""
+    shown = render.table(*columns)
     times = [transition.transitioned_at for transition in transitions]
     first, last = (times[0], times[-1]) if times else (None, None)
     whole = (last - first).total_seconds() if first and last else 0.0
@@ -23,7 +26,7 @@ def table(transitions: Sequence[Transition]) -> Table:
         at, end = times[index], times[index + 1] if index + 1 < len(times) else None
         lasted = (end - at).total_seconds() if at and end else None
         open_ended = index + 1 == len(times) and transition.to_status not in FINAL_STATUSES
-        shown.add_row(
+        cells: tuple[str | Text, ...] = (
             render.timestamp(at, "milliseconds"),
             f"+{render.duration((at - first).total_seconds())}" if at and first else "-",
             render.status_text(transition.to_status),
@@ -31,6 +34,7 @@ def table(transitions: Sequence[Transition]) -> Table:
             Text("=" * round(_BAR * lasted / whole) if lasted and whole > 0 else "", style="dim"),
             *_rest(transition),
         )
+        shown.add_row(*(cell for name, cell in zip(ALL, cells, strict=True) if name in columns))
     return shown
 
 

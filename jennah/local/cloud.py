@@ -318,4 +318,5 @@ def _write_env(path: Path, env: Mapping[str, str]) -> None:
     """Write `KEY=value` lines that a shell can read too; a reader sees all of them or no file."""
     unfinished = path.with_suffix(".new")
     unfinished.write_text("".join(f"{name}={shlex.quote(value)}\n" for name, value in env.items()))
+    unfinished.chmod(0o644)  # whatever the umask: a file that others may write to is not believed
     unfinished.replace(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -17,11 +17,11 @@ from google.cloud.spanner_v1.database import Database
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from jennah import render
 from jennah.operations.check import OVERDUE, Check, Figures, Violation
 from jennah.operations.database import one_sentence, opened
 from jennah.operations.pause import Switch
-from jennah.output import REFUSED, CommandFailed
-from jennah.render import console_on, printable, show
+from jennah.output import REFUSED, CommandFailed, show_table
 from shared.config import Settings
 
 
@@ -78,7 +78,7 @@ def _checked(database: Database, *, tenant_id: str | None, limit: int, as_json: 
     if as_json:
         typer.echo(json.dumps(asdict(check.figures)))
     elif shown:
-        show(console_on(sys.stdout), _table(shown))
+        show_table(lambda columns: _table(columns, shown), ("TENANT", "JOB", "VIOLATION"))
     return check.figures
 
 
@@ -88,17 +88,17 @@ def _find_tenant(database: Database, tenant_id: str) -> None:
             raise CommandFailed(f"There is no tenant {tenant_id!r}.", REFUSED)
 
 
-def _table(violations: Iterable[Violation]) -> Table:
-    table = Table("TENANT", "JOB", "VIOLATION", box=None)
+def _table(columns: Sequence[str], violations: Iterable[Violation]) -> Table:
+    table = render.table(*columns)
     for violation in violations:
-        table.add_row(*map(printable, violation))
+        table.add_row(*map(render.printable, violation))
     return table
 
 
 @contextmanager
 def _progress(*, visible: bool) -> Iterator[Callable[[Figures], object]]:
     """Shows the figures on stderr while they grow, where somebody looks at it."""
-    console = console_on(sys.stderr)
+    console = render.console_on(sys.stderr)
     if not (visible and console.is_terminal):
         yield lambda _: None
         return

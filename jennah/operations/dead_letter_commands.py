@@ -23,10 +23,10 @@ from jennah.operations.dead_letters import (
     DeadLettersError,
     Held,
     Refused,
-    Unreachable,
     opened,
 )
 from jennah.operations.letters import DeadLetter
+from jennah.operations.reach import Unreachable
 from jennah.output import MISUSED, REFUSED, UNREACHABLE, CommandFailed
 from jennah.render import console_on, printable, show, timestamp
 from shared.config import Settings

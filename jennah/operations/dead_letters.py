@@ -22,7 +22,13 @@ from google.pubsub_v1 import PublisherClient, SubscriberClient
 from google.pubsub_v1.types import PubsubMessage, PullRequest
 
 from jennah.operations.letters import DeadLetter, Describe, job_meaning, notification_meaning
-from jennah.operations.reach import unanswered
+from jennah.operations.reach import (
+    Unreachable,
+    is_about_credentials,
+    no_credentials,
+    one_line,
+    unanswered,
+)
 from shared.config import Settings
 
 _CALL_SECONDS: Final = 10.0
@@ -37,10 +43,6 @@ class DeadLettersError(Exception):
     """Nothing can be done. The message is one sentence with the remedy, for the operator."""
 
 
-class Unreachable(DeadLettersError):
-    """Pub/Sub does not answer, or does not know who asks."""
-
-
 class Refused(DeadLettersError):
     """The source topic does not take this one message back; it stays a dead letter."""
 
@@ -48,7 +50,8 @@ class Refused(DeadLettersError):
 class DeadLetters:
     """The dead letters of one topic.
 
-    Every method raises `DeadLettersError` when Pub/Sub refuses, and `Unreachable` when it does not answer.
+    Every method raises `DeadLettersError` when Pub/Sub refuses, and `Unreachable` when it does not answer or
+    does not let us in.
     """
 
     def __init__(self, project: str, topic: str, describe: Describe) -> None:
@@ -150,21 +153,21 @@ class DeadLetters:
                 if publishing
                 else f"subscriber on the subscription {dead}"
             )
-            raise DeadLettersError(
+            raise Unreachable(
                 f"Your account may not do this ({error.message}): it needs roles/pubsub.{needed}."
             ) from error
         except (GoogleAuthError, exceptions.Unauthenticated) as error:
-            raise _no_credentials(error) from error
+            raise no_credentials(error) from error
         except exceptions.ClientError as error:
             refusal = f"Pub/Sub refuses it ({error.message})."
             if publishing and isinstance(error, exceptions.InvalidArgument):
                 raise Refused(refusal) from error
             raise DeadLettersError(refusal) from error
         except exceptions.GoogleAPIError as error:
-            if "metadata from plugin" in str(error):  # how gRPC wraps what google.auth raises during a call
-                raise _no_credentials(error) from error
+            if is_about_credentials(error):
+                raise no_credentials(error) from error
             raise Unreachable(
-                f"Pub/Sub does not answer ({_one_line(error)}): try again, every step can be repeated."
+                f"Pub/Sub does not answer ({one_line(error)}): try again, every step can be repeated."
             ) from error
 
 
@@ -229,14 +232,3 @@ def opened(settings: Settings, emulator_host: str | None, role: str | None = Non
         for name, (topic, describe) in topics.items()
         if role in (None, name)
     ]
-
-
-def _no_credentials(error: Exception) -> Unreachable:
-    return Unreachable(
-        f"Google credentials are missing or refused ({_one_line(error)}): run "
-        "`gcloud auth application-default login`."
-    )
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".")

@@ -224,7 +224,7 @@ def test_operators_commands(jennah: Jennah, cloud: tuple[LocalCloud, Path]) -> N
     env = cloud[0].env
     assert jennah("version").stdout.startswith("jennah ")
     unset = jennah("check-schema")
-    assert (unset.returncode, unset.stdout, unset.stderr.count("\n")) == (1, "", 1)
+    assert (unset.returncode, unset.stdout, unset.stderr.count("\n")) == (2, "", 1)
     assert jennah("check-schema", **env).returncode == 0
     assert answer(jennah("migrate", "--json", **env))["applied"] == []
     assert answer(jennah("migrate", "--dry-run", "--json", **env))["pending"] == []

@@ -331,5 +331,5 @@ def test_a_database_without_the_schema_is_one_sentence(run: Run, empty_database:
     assert done.returncode == 1
     assert "does not have the schema of this release" in done.stderr
     done = run(SPANNER_INSTANCE="")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "SPANNER_INSTANCE is not set" in done.stderr

@@ -42,8 +42,8 @@ def run(spanner_host: str, spanner_instance: Instance) -> Run:
     return run_jennah
 
 
-def refused(done: "subprocess.CompletedProcess[str]", sentence: str) -> None:
-    assert done.returncode == 1
+def refused(done: "subprocess.CompletedProcess[str]", sentence: str, code: int = 1) -> None:
+    assert done.returncode == code
     assert sentence in done.stderr
     assert done.stderr.count("\n") == 1, "one sentence, no traceback"
 
@@ -53,8 +53,8 @@ def test_makes_an_emulators_database_and_says_when_nothing_is_left(
 ) -> None:
     name = f"made-{uuid.uuid4().hex[:8]}"
     try:
-        refused(run("check-schema", SPANNER_DATABASE=name), f"There is no database {name!r}")
-        refused(run("migrate", "--dry-run", SPANNER_DATABASE=name), f"There is no database {name!r}")
+        refused(run("check-schema", SPANNER_DATABASE=name), f"There is no database {name!r}", 2)
+        refused(run("migrate", "--dry-run", SPANNER_DATABASE=name), f"There is no database {name!r}", 2)
         first = run("migrate", SPANNER_DATABASE=name)
         assert (first.returncode, first.stdout) == (
             0,
@@ -111,24 +111,29 @@ def test_differences_are_shown(run: Run, database: Database) -> None:
     ]
 
 
-@pytest.mark.parametrize("command", ["migrate", "check-schema"])
+@pytest.mark.parametrize("command", ["migrate", "check-schema", "check", "dispatch", "pause", "resume"])
 @pytest.mark.parametrize(
-    ("changes", "sentence"),
+    ("changes", "code", "sentence"),
     [
-        ({"SPANNER_EMULATOR_HOST": "127.0.0.1:1"}, "Nothing answers at SPANNER_EMULATOR_HOST=127.0.0.1:1"),
-        ({"SPANNER_INSTANCE": "missing"}, "There is no Spanner instance 'missing'"),
-        ({"SPANNER_INSTANCE": ""}, "SPANNER_INSTANCE is not set"),
-        ({"SPANNER_DATABASE": "NOT A NAME"}, "'NOT A NAME'"),
+        ({"SPANNER_EMULATOR_HOST": "127.0.0.1:1"}, 3, "Nothing answers at SPANNER_EMULATOR_HOST=127.0.0.1:1"),
+        ({"SPANNER_INSTANCE": "missing"}, 2, "There is no Spanner instance 'missing'"),
+        ({"SPANNER_INSTANCE": ""}, 2, "SPANNER_INSTANCE is not set"),
+        ({"SPANNER_DATABASE": "NOT A NAME"}, 2, "'NOT A NAME'"),
         (
             {"SPANNER_EMULATOR_HOST": "", "GOOGLE_APPLICATION_CREDENTIALS": "/nonexistent.json"},
+            3,
             "Google credentials are missing",
         ),
     ],
 )
-def test_what_is_missing_is_one_sentence(
-    run: Run, command: str, changes: dict[str, str], sentence: str
+def test_what_is_missing_is_one_sentence_and_an_exit_code(
+    run: Run, command: str, changes: dict[str, str], code: int, sentence: str
 ) -> None:
-    refused(run(command, **changes), sentence)
+    refused(run(command, **changes), sentence, code)
+
+
+def test_what_spanner_refuses_is_one_sentence(run: Run) -> None:
+    refused(run("migrate", SPANNER_DATABASE="ends-with-"), "Spanner refuses it (")
 
 
 def test_a_schema_sql_database_passes_the_check(run: Run, database: Database) -> None:

@@ -212,13 +212,13 @@ def test_a_command_that_cannot_reach_the_switch_says_why_in_one_sentence(
     run: Run, empty_database: Database
 ) -> None:
     silent = "Nothing answers at SPANNER_EMULATOR_HOST"
-    for done, sentence in (
-        (run("pause", SPANNER_DATABASE="no-such"), "There is no database 'no-such'"),
-        (run("resume", SPANNER_EMULATOR_HOST="127.0.0.1:1"), silent),
-        (run("dispatch", SPANNER_EMULATOR_HOST="127.0.0.1:99999"), silent),
-        (run("dispatch", SPANNER_DATABASE=empty_database.database_id), "run `jennah migrate`"),
-        (run("pause", SPANNER_DATABASE=empty_database.database_id), "run `jennah migrate`"),
+    for done, code, sentence in (
+        (run("pause", SPANNER_DATABASE="no-such"), 2, "There is no database 'no-such'"),
+        (run("resume", SPANNER_EMULATOR_HOST="127.0.0.1:1"), 3, silent),
+        (run("dispatch", SPANNER_EMULATOR_HOST="127.0.0.1:99999"), 3, silent),
+        (run("dispatch", SPANNER_DATABASE=empty_database.database_id), 1, "run `jennah migrate`"),
+        (run("pause", SPANNER_DATABASE=empty_database.database_id), 1, "run `jennah migrate`"),
     ):
-        assert done.returncode == 1
+        assert done.returncode == code
         assert sentence in done.stderr
         assert done.stderr.count("\n") == 1

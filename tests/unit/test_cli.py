@@ -463,6 +463,7 @@ def local_cloud(server: ScriptedServer, folder: Path, url: str | None = None) ->
     file.write_text(
         f"JENNAH_URL={url or server.url}\nJENNAH_ISSUER_URL={server.url}\nJENNAH_AUDIENCE='an app'\n"
     )
+    file.chmod(0o600)
 
 
 def issue(asked: Asked) -> tuple[int, Any]:
@@ -540,6 +541,7 @@ def test_a_spoilt_file_of_the_local_cloud_is_named(tmp_path: Path, content: byte
     file = tmp_path / ".local" / "env"
     file.parent.mkdir()
     file.write_bytes(content)
+    file.chmod(0o600)
     for arguments in (["list"], ["token", "--email", "you@example.com"]):
         done = jennah(*arguments, cwd=tmp_path)
         assert_one_sentence(done, 2)

@@ -47,7 +47,7 @@ def test_columns_methods_and_exit_codes_are_documented() -> None:
     assert set(re.findall(r"`([a-z_]+)`", table)) - {"idempotency_key"} == methods
     codes = TEXT.partition("| exit code | |")[2].partition("\n\n")[0]
     shown = {int(code) for code in re.findall(r"^\| (\d+) \|", codes, re.MULTILINE)}
-    assert shown == {0, output.REFUSED, output.MISUSED, output.UNREACHABLE, 130}
+    assert shown == {0, output.REFUSED, output.MISUSED, output.UNREACHABLE, 130, 141}
 
 
 def test_every_environment_variable_that_is_named_exists() -> None:

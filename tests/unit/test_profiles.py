@@ -98,13 +98,13 @@ def test_each_profile_leads_to_its_server(
     assert [line.split() for line in listed] == [
         ["PROFILE", "URL", "LOGIN"],
         ["*", "a", server.url, "gcloud"],
-        ["b", server.url, "echo", "mine"],
+        ["b", server.url, "echo"],
     ]
     assert jennah("profiles", "remove", "a").returncode == 0
     assert json.loads(jennah("profiles", "list", "--json").stdout) == {
         "default": None,
         "profiles": {
-            "b": {"url": server.url, "audience": None, "impersonate": None, "token_command": "echo mine"}
+            "b": {"url": server.url, "audience": None, "impersonate": None, "token_command": "echo"}
         },
     }
 
@@ -178,6 +178,9 @@ def test_a_token_that_runs_out_is_fetched_again(
         b"profiles: {a: 1}",
         b"profiles: 1",
         b"default: gone",
+        b"profiles: {a: {url: http://a}, a: {url: http://b}}",
+        b'profiles: {a: {url: http://a, token_command: "\'s3cret"}}',
+        b"profiles: {a: {token_command: s3cret, url: [}}",
     ],
 )
 def test_a_spoilt_file_is_named(jennah: Jennah, tmp_path: Path, content: bytes) -> None:
@@ -185,6 +188,7 @@ def test_a_spoilt_file_is_named(jennah: Jennah, tmp_path: Path, content: bytes) 
     file.write_bytes(content)
     done = jennah("list", JENNAH_CONFIG=str(file))
     assert_one_sentence(done, 2, "gone" if b"gone" in content else str(file))
+    assert "s3cret" not in done.stderr
 
 
 def test_a_place_that_can_not_be_written_is_named(
@@ -196,3 +200,109 @@ def test_a_place_that_can_not_be_written_is_named(
     done = jennah("login", server.url, "--audience", "a", JENNAH_CONFIG=str(file / "config.yaml"))
     assert done.returncode == 2
     assert "JENNAH_CONFIG" in done.stderr
+
+
+def test_a_profile_may_be_called_anything(
+    server: ScriptedServer, jennah: Jennah, tenant: dict[str, Any], tmp_path: Path
+) -> None:
+    server.reply(200, {**tenant, "jobs": []})
+    for name in ("no", "1e3", "2026-01-01"):
+        assert (
+            jennah("login", server.url, "--profile", name, "--token-command", f"echo of.{name}").returncode
+            == 0
+        )
+        assert jennah("list").returncode == 0
+        assert bearers(server)[-1] == f"of.{name}"
+    file = tmp_path / "c" / "config.yaml"
+    file.write_text(f"default: off\nprofiles:\n  off: {{url: '{server.url}', token_command: echo by.hand}}\n")
+    assert jennah("list").returncode == 0
+    assert bearers(server)[-1] == "by.hand"
+
+
+def test_a_profile_that_is_named_goes_before_the_address_of_the_environment(
+    server: ScriptedServer, jennah: Jennah, tenant: dict[str, Any]
+) -> None:
+    server.decide = lambda asked: (200, {"id_token": "of.the.issuer"} if asked.path == "/token" else tenant)
+    assert jennah("login", server.url, "--profile", "p", "--token-command", "echo of.p").returncode == 0
+    issuer = {"JENNAH_ISSUER_URL": server.url, "JENNAH_AUDIENCE": "app"}
+    me = {"JENNAH_EMAIL": "me@example.com", **issuer}
+    assert jennah("token", "--profile", "p", **me).stdout == "of.p\n"
+    assert jennah("token", JENNAH_PROFILE="p", **me).stdout == "of.p\n"
+    assert jennah("token", **me).stdout == "of.p\n"
+    assert (
+        jennah("token", "--email", "you@example.com", JENNAH_PROFILE="p", **issuer).stdout
+        == "of.the.issuer\n"
+    )
+    assert server.asked[-1].body["email"] == "you@example.com"
+    both = jennah("token", "--profile", "p", "--email", "you@example.com", **issuer)
+    assert_one_sentence(both, 2, "leave out the one or the other")
+    assert jennah("profiles", "remove", "p").returncode == 0
+    assert jennah("token", JENNAH_URL=server.url, **me).stdout == "of.the.issuer\n"
+    assert server.asked[-1].body["email"] == "me@example.com"
+
+
+def test_a_token_command_may_be_jennah_token_but_not_for_its_own_profile(
+    server: ScriptedServer, jennah: Jennah, tenant: dict[str, Any], tmp_path: Path
+) -> None:
+    """A profile's command inherits the profile and the address that its caller was given."""
+    answer = {**tenant, "jobs": []}
+    server.decide = lambda asked: (200, {"id_token": "of.the.issuer"} if asked.path == "/token" else answer)
+
+    def profiles(**commands: str) -> None:
+        lines = [
+            f"  {name}: {{url: '{server.url}', token_command: '{JENNAH} {words}'}}"
+            for name, words in commands.items()
+        ]
+        (tmp_path / "c").mkdir(exist_ok=True)
+        (tmp_path / "c" / "config.yaml").write_text("default: p\nprofiles:\n" + "\n".join(lines))
+
+    issuer = {"JENNAH_ISSUER_URL": server.url, "JENNAH_AUDIENCE": "app"}
+    me = {"JENNAH_EMAIL": "me@example.com", **issuer}
+    profiles(p="token --email you@example.com", q="token --profile p")
+    for settings in (me, issuer, {**me, "JENNAH_PROFILE": "p"}, {**me, "JENNAH_PROFILE": "q"}):
+        done = jennah("list", **settings)
+        assert done.returncode == 0, done.stderr
+        assert server.asked[-1].headers["authorization"] == "Bearer of.the.issuer"
+    profiles(p="token")
+    assert jennah("list", **me).returncode == 0
+    assert jennah("list", JENNAH_PROFILE="p", **me).returncode == 0
+    assert jennah("token", JENNAH_PROFILE="p", **me).stdout == "of.the.issuer\n"
+    for words in (
+        {"p": "token"},
+        {"p": "token --profile p"},
+        {"p": "token --profile q", "q": "token --profile p"},
+    ):
+        profiles(**words)
+        done = jennah("list", **issuer)
+        assert_one_sentence(done, 3, "gave no token")
+        assert "asks for the token that it should give" in done.stderr.splitlines()[0]
+        assert len(done.stderr.splitlines()) <= 3
+        assert_one_sentence(jennah("token", "--profile", "p", **issuer), 3, "gave no token")
+
+
+def test_a_token_command_may_hold_secrets(
+    server: ScriptedServer, jennah: Jennah, tenant: dict[str, Any]
+) -> None:
+    server.reply(200, tenant)
+    command = "echo --password=s3cret 'two words'"
+    assert jennah("login", server.url, "--token-command", command, "--json").returncode == 0
+    assert_one_sentence(jennah("login", server.url, "--token-command", f"false {command}"), 3, "exit code 1")
+    for words in (
+        ["profiles", "list"],
+        ["profiles", "list", "--json"],
+        ["profiles", "use", "gone"],
+        ["list"],
+    ):
+        done = jennah(*words)
+        assert "s3cret" not in done.stdout + done.stderr
+    assert "echo" in jennah("profiles", "list").stdout
+    shown = json.loads(jennah("profiles", "list", "--json").stdout)
+    assert shown["profiles"]["default"]["token_command"] == "echo"
+
+
+def test_a_login_that_prints_nothing_gives_no_empty_token(jennah: Jennah, tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("profiles: {p: {url: http://127.0.0.1:1, token_command: 'true'}}")
+    for words in (["token"], ["list"]):
+        done = jennah(*words, "--profile", "p", JENNAH_CONFIG=str(file))
+        assert_one_sentence(done, 2, "the token is empty")
