@@ -178,14 +178,26 @@ class Jobs(JobReads):
 
         Raises:
             NotFound: the tenant has no such job.
-            FailedPrecondition: it may not be deleted yet.
+            FailedPrecondition: it may not be deleted yet, or it holds the key of a batch of which others are.
         """
         key = JobKey(tenant_id, job_id)
+        if may_exist(job_id) and self._holds_a_key(key):
+            raise FailedPrecondition(
+                "The job can't be deleted yet: it holds the Idempotency-Key of its batch, "
+                "so delete the batch's other jobs first."
+            )
         deletion = self._transitions.delete([key]).get(key) if may_exist(job_id) else None
         if deletion is None:
             raise NotFound.of_job()
         if deletion is not Deletion.DONE:
             raise FailedPrecondition(f"The job can't be deleted yet: {deletion.value}.")
+
+    def _holds_a_key(self, key: JobKey) -> bool:
+        """Whether a replay would find others of its batch through this job only. They never become more."""
+        job = self._reads.many([key]).get(key)
+        if job is None or job.idempotency_key is None or not job.spec.siblings:
+            return False
+        return self._reads.is_any_there([JobKey(key.tenant_id, other) for other in job.spec.siblings])
 
     def _retried(self, tenant_id: str, job_id: str, service_account: str | None) -> Job:
         """The job to be, of one that may be done again."""
