@@ -124,7 +124,7 @@ def api() -> Api:
         limiter=limiter,
         streams=Streams(most=chosen.threads // 2, seconds=timing.stream.total_seconds()),
         trail=partial(Trail, reads),
-        logs=Logs(reads=reads, task_logs=_task_logs, delay=timing.log_delay, now=_now),
+        logs=Logs(reads=reads, task_logs=_task_logs, timing=timing, now=_now),
     )
     return Api(handlers=handlers, tenants=tenants, verifier=verifier())
 
