@@ -15,6 +15,7 @@ from shared.jobs import Jobs, TenantGone
 from shared.limits import Limiter
 from shared.logs import Logs
 from shared.model import JobKey, Tenant
+from shared.places import Places
 from shared.streams import Feed, Stream, Streams
 from shared.tenants import Tenants
 
@@ -53,6 +54,11 @@ class Call:
         """Whose rows the caller may see."""
         return self.tenant.tenant_id if self.tenant else _NO_TENANT
 
+    @property
+    def caller(self) -> tuple[str, str]:
+        """Who calls, whether there is a tenant or not."""
+        return self.identity.provider, self.identity.subject
+
 
 class Handlers:
     """One handler for each operation, by its id.
@@ -64,6 +70,7 @@ class Handlers:
         streams: opens streams.
         trail: what a stream tells of a tenant's job, after a transition.
         logs: what tasks have written.
+        log_reads: how many pages of logs may be read at once: each may hold a thread, and memory, for long.
     """
 
     def __init__(
@@ -75,6 +82,7 @@ class Handlers:
         streams: Streams,
         trail: Callable[[str, str, str | None], Feed],
         logs: Logs,
+        log_reads: Places,
     ) -> None:
         self._jobs = jobs
         self._tenants = tenants
@@ -82,6 +90,7 @@ class Handlers:
         self._streams = streams
         self._trail = trail
         self._logs = logs
+        self._log_reads = log_reads
 
     def submit_job(self, call: Call) -> Handled:  # noqa: D102 - `OPERATIONS` says what each does
         def submit(tenant: Tenant) -> Handled:
@@ -171,22 +180,28 @@ class Handlers:
         return 200, answers.TransitionPage(transitions=shown, next_page_token=token)
 
     def stream_events(self, call: Call) -> Handled:  # noqa: D102
-        return 200, self._streams.open(self._trail(call.tenant_id, call.job_id, call.last_event_id))
+        return 200, self._streams.open(
+            call.caller, self._trail(call.tenant_id, call.job_id, call.last_event_id)
+        )
 
     def read_logs(self, call: Call) -> Handled:  # noqa: D102
         key, query = JobKey(call.tenant_id, call.job_id), call.query
         if query.follow:
             start = call.last_event_id or query.page_token
             return 200, self._streams.open(
-                self._logs.feed(key, attempt=query.attempt, task=query.task, page_token=start)
+                call.caller, self._logs.feed(key, attempt=query.attempt, task=query.task, page_token=start)
             )
-        lines, token = self._logs.page(
-            key,
-            attempt=query.attempt,
-            task=query.task,
-            page_size=query.page_size,
-            page_token=query.page_token,
-        )
+        release = self._log_reads.take(call.caller)
+        try:
+            lines, token = self._logs.page(
+                key,
+                attempt=query.attempt,
+                task=query.task,
+                page_size=query.page_size,
+                page_token=query.page_token,
+            )
+        finally:
+            release()
         entries = [answers.LogEntryAnswer.of(query.task, line) for line in lines]
         return 200, answers.LogPage(entries=entries, next_page_token=token)
 

@@ -103,6 +103,7 @@ def api() -> Api:
     from shared.jobs import Jobs  # noqa: PLC0415
     from shared.limits import Limiter  # noqa: PLC0415
     from shared.logs import Logs  # noqa: PLC0415
+    from shared.places import Places  # noqa: PLC0415
     from shared.streams import Streams  # noqa: PLC0415
     from shared.tenants import Tenants  # noqa: PLC0415
     from shared.usage import OpenJobs  # noqa: PLC0415
@@ -122,9 +123,11 @@ def api() -> Api:
         jobs=jobs,
         tenants=tenants,
         limiter=limiter,
-        streams=Streams(most=chosen.threads // 2, seconds=timing.stream.total_seconds()),
+        streams=Streams(Places("streams", chosen.threads // 2), seconds=timing.stream.total_seconds()),
         trail=partial(Trail, reads),
         logs=Logs(reads=reads, task_logs=_task_logs, timing=timing, now=_now),
+        # A quarter of the threads, so that with all streams open another one is left for everything else.
+        log_reads=Places("log_reads", max(1, chosen.threads // 4)),
     )
     return Api(handlers=handlers, tenants=tenants, verifier=verifier())
 

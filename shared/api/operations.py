@@ -128,7 +128,7 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="Follow a job's audit trail as it grows.",
         answers={},
         events={"transition": answers.TransitionAnswer, "end": answers.StreamEnd},
-        refusals=(errors.NotFound,),
+        refusals=(errors.NotFound, errors.ResourceExhausted),
     ),
     Operation(
         id="read_logs",
@@ -138,7 +138,7 @@ OPERATIONS: tuple[Operation, ...] = (
         query=queries.LogsQuery,
         answers={200: answers.LogPage},
         events={"log": answers.LogEntryAnswer, "end": answers.StreamEnd},
-        refusals=(errors.NotFound,),
+        refusals=(errors.NotFound, errors.ResourceExhausted),
     ),
     Operation(
         id="cancel_job",
