@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from shared import errors
 from shared.api import answers, job_answers
@@ -23,8 +23,6 @@ from shared.tenants import Tenants
 _NO_TENANT = "00000000-0000-0000-0000-000000000000"
 
 Handled = tuple[int, Answer | Stream | None]
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,26 +91,28 @@ class Handlers:
         self._log_reads = log_reads
 
     def submit_job(self, call: Call) -> Handled:  # noqa: D102 - `OPERATIONS` says what each does
-        def submit(tenant: Tenant) -> Handled:
+        def submit(tenant: Tenant, prepare: Callable[[], None]) -> Handled:
             job, new = self._jobs.submit(
                 tenant.tenant_id,
                 call.body,
                 call.idempotency_key,
                 service_account=tenant.job_service_account,
                 allowance=self._limiter.of(tenant.tenant_id, tenant.limits),
+                prepare=prepare,
             )
             return (201 if new else 200), job_answers.JobAnswer.of(job)
 
         return self._as_tenant(call, submit)
 
     def batch_create_jobs(self, call: Call) -> Handled:  # noqa: D102
-        def submit(tenant: Tenant) -> Handled:
+        def submit(tenant: Tenant, prepare: Callable[[], None]) -> Handled:
             jobs, new = self._jobs.submit_batch(
                 tenant.tenant_id,
                 call.body.requests,
                 call.idempotency_key,
                 service_account=tenant.job_service_account,
                 allowance=self._limiter.of(tenant.tenant_id, tenant.limits),
+                prepare=prepare,
             )
             return (201 if new else 200), job_answers.JobBatch(
                 jobs=[job_answers.JobAnswer.of(job) for job in jobs]
@@ -121,13 +121,14 @@ class Handlers:
         return self._as_tenant(call, submit)
 
     def retry_job(self, call: Call) -> Handled:  # noqa: D102
-        def submit(tenant: Tenant) -> Handled:
+        def submit(tenant: Tenant, prepare: Callable[[], None]) -> Handled:
             job, new = self._jobs.retry(
                 tenant.tenant_id,
                 call.job_id,
                 call.idempotency_key,
                 service_account=tenant.job_service_account,
                 allowance=self._limiter.of(tenant.tenant_id, tenant.limits),
+                prepare=prepare,
             )
             return (201 if new else 200), job_answers.JobAnswer.of(job)
 
@@ -135,17 +136,21 @@ class Handlers:
             raise errors.NotFound.of_job()
         return self._as_tenant(call, submit)
 
-    def _as_tenant(self, call: Call, submit: Callable[[Tenant], _T]) -> _T:
-        """Submit for the caller's tenant, which is made if there is none."""
-        try:
-            return submit(self._tenants.resolve_or_create(call.identity))
-        except TenantGone:
-            # Deleted since it was remembered: look once more, in the database.
-            self._tenants.forget(call.identity)
-        try:
-            return submit(self._tenants.resolve_or_create(call.identity))
-        except TenantGone:
-            raise errors.Unavailable("The tenant is changing; please try again.") from None
+    def _as_tenant(self, call: Call, submit: Callable[[Tenant, Callable[[], None]], Handled]) -> Handled:
+        """Submit for the caller's tenant, which is made, if there is none, when the rest is allowed."""
+        for _ in range(2):
+            tenant, stored = self._tenants.submitter(call.identity)
+
+            def make(new: Tenant = tenant) -> None:
+                if not self._tenants.make(call.identity, new):
+                    raise TenantGone
+
+            try:
+                return submit(tenant, _nothing if stored else make)
+            except TenantGone:
+                # Deleted since it was remembered, or made by another: look once more, in the database.
+                self._tenants.forget(call.identity)
+        raise errors.Unavailable("The tenant is changing; please try again.")
 
     def list_jobs(self, call: Call) -> Handled:  # noqa: D102
         query = call.query
@@ -220,6 +225,10 @@ class Handlers:
 
     def _shown(self, tenant: Tenant) -> answers.TenantAnswer:
         return answers.TenantAnswer.of(tenant, self._limiter.limits(tenant.limits))
+
+
+def _nothing() -> None:
+    """The tenant is there."""
 
 
 def _whose(call: Call) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from google.cloud.spanner_v1 import KeyRange, KeySet
 from google.cloud.spanner_v1.database import Database
 from google.cloud.spanner_v1.transaction import Transaction
 
+from shared import tenants
 from shared.cancellation import Cancellation
 from shared.config import Timing
 from shared.errors import FailedPrecondition, NotFound
@@ -140,7 +141,7 @@ class TenantDeletion:
             jobs = KeySet(ranges=[KeyRange(start_closed=[tenant_id], end_closed=[tenant_id])])
             left = list(transaction.read("Jobs", ["JobId"], jobs, limit=1, timeout=READ_TIMEOUT))
             if not left:
-                transaction.delete("Tenants", KeySet(keys=[[tenant_id]]))
+                tenants.remove(transaction, tenant_id)
             return not left
 
         run = self._database.run_in_transaction

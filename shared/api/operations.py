@@ -161,7 +161,7 @@ OPERATIONS: tuple[Operation, ...] = (
         id="get_tenant",
         method="GET",
         path="/v1/tenant",
-        summary="Show who you are here. The first submission makes your tenant; before it: 404.",
+        summary="Show who you are here. The first accepted submission makes your tenant; before it: 404.",
         answers={200: answers.TenantAnswer},
         refusals=(errors.NotFound,),
     ),
