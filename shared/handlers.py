@@ -224,7 +224,8 @@ class Handlers:
         return 202, self._shown(self._tenants.delete(call.identity))
 
     def _shown(self, tenant: Tenant) -> answers.TenantAnswer:
-        return answers.TenantAnswer.of(tenant, self._limiter.limits(tenant.limits))
+        usage = self._limiter.of(tenant.tenant_id, tenant.limits).usage()
+        return answers.TenantAnswer.of(tenant, self._limiter.limits(tenant.limits), usage)
 
 
 def _nothing() -> None:

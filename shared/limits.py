@@ -183,6 +183,23 @@ class Allowance:
         finally:
             self._state.settle(asked, used=taken.used)
 
+    def usage(self) -> tuple[int | None, float | None]:
+        """Open jobs and their vCPUs as they are counted here, each None where no limit needs it.
+
+        Raises:
+            Unavailable: it takes too long to count.
+        """
+        limits, state = self._limits, self._state
+        if limits.open_jobs is None and limits.vcpu_in_flight is None:
+            return None, None
+        state.refresh(self._count, self._clock)
+        with state.lock:
+            found = state.open
+        return (
+            None if limits.open_jobs is None else found.jobs,
+            None if limits.vcpu_in_flight is None else found.cpu_milli / 1000,
+        )
+
     def _take_tokens(self, jobs: int) -> None:
         limit = self._limits.submissions_per_minute
         if limit is None:

@@ -173,9 +173,15 @@ class Caller:
     api: ApiProcess
     subject: str
 
-    def post(self, path: str, body: object = None, key: str | None = None) -> httpx.Response:
+    def headers(self) -> dict[str, str]:
         token = self.api.issuers[0].mint("a@example.com", sub=self.subject)
-        headers = {"Authorization": f"Bearer {token}"} | ({"Idempotency-Key": key} if key else {})
+        return {"Authorization": f"Bearer {token}"}
+
+    def get(self, path: str) -> httpx.Response:
+        return self.api.client.get(path, headers=self.headers())
+
+    def post(self, path: str, body: object = None, key: str | None = None) -> httpx.Response:
+        headers = self.headers() | ({"Idempotency-Key": key} if key else {})
         return self.api.client.post(path, json=body, headers=headers)
 
 
@@ -201,6 +207,15 @@ def test_a_tenant_that_has_enough_is_told_so(ann: Caller) -> None:
     assert (again.status_code, again.json()["job_id"]) == (200, first.json()["job_id"])
     assert ann.post("/v1/jobs", {**BODY, "name": "x"}, "first").status_code == 409
     assert Caller(ann.api, uuid.uuid4().hex).post("/v1/jobs", BODY).status_code == 201
+
+
+def test_a_tenant_sees_why_it_is_refused(ann: Caller) -> None:
+    for _ in range(3):
+        ann.post("/v1/jobs", BODY)
+    refused(ann.post("/v1/jobs", BODY), "open_jobs")
+    tenant = ann.get("/v1/tenant").json()
+    assert tenant["limits"] == {"open_jobs": 3, "submissions_per_minute": 100, "vcpu_in_flight": None}
+    assert tenant["usage"] == {"open_jobs": 3, "vcpu_in_flight": None}
 
 
 def test_a_batch_counts_its_jobs(ann: Caller) -> None:

@@ -227,7 +227,7 @@ def test_who_one_is_is_shown(server: ScriptedServer, here: Here, tenant: dict[st
     server.reply(200, tenant)
     lines = [re.split("  +", line) for line in here("tenant", "show").stdout.splitlines()]
     assert ["email", "me@example.com"] in lines
-    assert ["limit: open_jobs", "5"] in lines
+    assert ["limit: open_jobs", "3 of 5"] in lines
     assert ["limit: vcpu_in_flight", "none"] in lines
     assert json.loads(here("tenant", "show", "--json").stdout) == tenant
     assert here("tenant", "delete", "--yes").stdout == f"{tenant['tenant_id']} is being deleted\n"

@@ -200,6 +200,27 @@ def test_what_brought_no_new_job_takes_no_room() -> None:
     world.refusal()
 
 
+@pytest.mark.parametrize(
+    ("limits", "usage", "counts"),
+    [
+        (Limits(), (None, None), 0),
+        (Limits(submissions_per_minute=9), (None, None), 0),
+        (Limits(open_jobs=9), (4, None), 1),
+        (Limits(vcpu_in_flight=9), (None, 3.5), 1),
+        (Limits(open_jobs=9, vcpu_in_flight=9), (4, 3.5), 1),
+    ],
+    ids=str,
+)
+def test_what_is_used_is_told_as_it_is_counted(
+    limits: Limits, usage: tuple[int | None, float | None], counts: int
+) -> None:
+    world = World(limits, open=Usage(3, 2500))
+    world.submit()
+    for _ in range(9):
+        assert world.limiter.of(TENANT, None).usage() == usage
+    assert world.counts == counts
+
+
 def test_a_replay_is_let_through_where_there_is_no_room() -> None:
     world = World(Limits(open_jobs=1), open=Usage(1))
     world.submit(known=True, new=False)
