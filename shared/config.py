@@ -103,6 +103,18 @@ class Settings:
         """Where new Batch jobs are made: `projects/{project}/locations/{region}`."""
         return f"projects/{self.project}/locations/{self.region}"
 
+    def require_job_account(self) -> None:
+        """Refuse to create jobs in Google's Batch as whatever account the project has by default.
+
+        Raises:
+            SettingsError: no account is named, and Batch is not the local one.
+        """
+        if self.job_service_account is None and self.batch_emulator_host is None:
+            raise SettingsError(
+                "JENNAH_JOB_SERVICE_ACCOUNT is not set: set it to the account that jobs run as, because the "
+                "project's default account, which Batch would take, often may do anything."
+            )
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
         """Read the settings.

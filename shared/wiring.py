@@ -76,6 +76,11 @@ def start(*needed: Callable[[], object]) -> None:
         raise SystemExit(str(error)) from None
 
 
+def job_account() -> None:
+    """What a function that creates jobs needs to start."""
+    settings().require_job_account()
+
+
 @_once
 def database() -> Database:
     """The Spanner database."""
