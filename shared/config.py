@@ -63,7 +63,7 @@ class Timing:
     delete_age: timedelta = timedelta(minutes=5)
     # With its last read (10 s), a stream ends before its function does.
     stream: timedelta = timedelta(seconds=45)
-    # For the lines of a log's page, and of one look of a stream; reads of the database come before.
+    # For a page of a log, and for the lines that one look of a stream brings.
     log_page: timedelta = timedelta(seconds=35)
     log_look: timedelta = timedelta(seconds=10)
     log_delay: timedelta = timedelta(seconds=30)  # Cloud Logging shows most lines after a few seconds

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from shared.api.answers import LogEntryAnswer
 from shared.config import Timing
@@ -97,9 +97,10 @@ class Logs:
             InvalidArgument: the token is none of ours, or from another query.
             Unavailable: the log can't be read now.
         """
+        until = self._now() + self._timing.log_page
         number, place = self._start(key, attempt, task, page_token)
         log = self._find(key, number, task)
-        part = self._part(log, place, page_size, self._timing.log_page)
+        part = self._part(log, place, page_size, until)
         if log.complete and not part.more:
             return list(part.lines), None
         return list(part.lines), _token(log, part.lines[-1].place if part.lines else place)
@@ -116,7 +117,7 @@ class Logs:
         number, place = self._start(key, attempt, task, page_token)
         return _Tail(
             lambda known, attempt: self._find(key, known, task, attempt),
-            lambda log, after: self._part(log, after, _AT_ONCE, self._timing.log_look),
+            lambda log, after: self._part(log, after, _AT_ONCE, self._now() + self._timing.log_look),
             number,
             place,
         )
@@ -161,7 +162,7 @@ class Logs:
     def _long_ago(self, ended: datetime | None) -> bool:
         return ended is None or self._now() - ended >= self._timing.log_delay
 
-    def _part(self, log: _Log, place: LogPlace | None, limit: int, time: timedelta) -> LogPart:
+    def _part(self, log: _Log, place: LogPlace | None, limit: int, until: datetime) -> LogPart:
         if log.uid is None or log.project is None:
             return LogPart([], more=False)
         part = self._task_logs().lines(
@@ -172,7 +173,7 @@ class Logs:
             after=place,
             limit=limit,
             most_text=_MOST_TEXT,
-            seconds=time.total_seconds(),
+            seconds=(until - self._now()).total_seconds(),
         )
         kept = _cut(part.lines)
         return LogPart(kept, more=part.more or len(kept) < len(part.lines))
