@@ -5,7 +5,7 @@ from flask import Request, Response
 
 from shared import messages, wiring
 
-wiring.start()
+wiring.start(wiring.job_account)
 
 
 @functions_framework.http

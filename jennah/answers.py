@@ -69,7 +69,7 @@ class LogEntry:
 class Tenant:
     """Who one is on a server. `deleted_at`: since when the tenant is being deleted.
 
-    `limits` are those that hold for it, by name; None is without a limit.
+    `limits` are those that hold for it, by name, None is without one; `usage` is how much of them is used.
     """
 
     tenant_id: str
@@ -79,6 +79,7 @@ class Tenant:
     created_at: datetime | None = None
     deleted_at: datetime | None = None
     limits: Mapping[str, int | None] = field(default_factory=dict)
+    usage: Mapping[str, float | None] = field(default_factory=dict)
     as_json: Json = field(repr=False, compare=False)
 
 

@@ -247,11 +247,11 @@ class Client:
             pause = min(pause * 1.3, _LONGEST_POLL)
 
     def get_tenant(self) -> Tenant:
-        """Who you are there. The first submission makes the tenant; before it: an `ApiError` of 404."""
+        """Who you are there. The first accepted submission makes you: an `ApiError` of 404 till then."""
         return self._connection.ask(answers.tenant, "GET", _TENANT)
 
     def find_tenant(self) -> Tenant | None:
-        """The same; None before the first submission."""
+        """The same; None before the first accepted submission."""
         try:
             return self.get_tenant()
         except ApiError as error:

@@ -205,17 +205,30 @@ def delete(
     id_token: Token = None,
     profile: Profile = None,
 ) -> None:
-    """Delete jobs that have ended, with their audit trails. At the first that can't be, it stops."""
+    """Delete jobs that have ended, with their audit trails; it fails where one can't be."""
     from jennah import access
+    from jennah.connection import ApiError
 
     deleted: list[str] = []
+    left = list(job_ids)
     try:
         with access.connect(url, id_token, profile) as client:
-            for job_id in job_ids:
-                client.delete_job(job_id)
-                deleted.append(job_id)
-                if not as_json:
-                    typer.echo(f"{job_id} deleted")
+            while left:
+                refusals: dict[str, ApiError] = {}
+                for job_id in left:
+                    try:
+                        client.delete_job(job_id)
+                    except ApiError as error:
+                        if error.status != 409:
+                            raise
+                        refusals[job_id] = error
+                        continue
+                    deleted.append(job_id)
+                    if not as_json:
+                        typer.echo(f"{job_id} deleted")
+                if len(refusals) == len(left):
+                    raise refusals[left[0]]
+                left = list(refusals)  # the first of a batch goes after the others
     finally:
         if as_json:
             output.print_json({"deleted": deleted})

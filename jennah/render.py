@@ -208,12 +208,16 @@ def tenant_details(tenant: Tenant) -> Table:
         ("created", timestamp(tenant.created_at)),
         *(("deleted", timestamp(at)) for at in [tenant.deleted_at] if at),
         *(
-            (f"limit: {limit}", "none" if most is None else str(most))
+            (f"limit: {limit}", "none" if most is None else f"{_used(tenant.usage.get(limit))}{most}")
             for limit, most in tenant.limits.items()
         ),
     ):
         facts.add_row(printable(name), text(value))
     return facts
+
+
+def _used(count: float | None) -> str:
+    return "" if count is None else f"{count:g} of "
 
 
 def log_line(entry: LogEntry, *, timestamps: bool, safe: bool) -> str:

@@ -24,7 +24,7 @@ from shared.spec import JobSpec
 _WHOLE_MACHINE = Resources(cpu_milli=1000, memory_mib=512)
 
 # Machine types that have GPUs built in: none are asked for, and yet their drivers are wanted.
-_WITH_GPUS = ("a2-", "a3-", "a4-", "g2-", "g4-")
+_WITH_GPUS = ("a2-", "a3-", "a4-", "a4x-", "g2-", "g4-")
 
 _Allocation = batch_v1.AllocationPolicy
 _Provisioning = batch_v1.AllocationPolicy.ProvisioningModel

@@ -63,6 +63,9 @@ class Timing:
     delete_age: timedelta = timedelta(minutes=5)
     # With its last read (10 s), a stream ends before its function does.
     stream: timedelta = timedelta(seconds=45)
+    # For a page of a log, and for the lines that one look of a stream brings.
+    log_page: timedelta = timedelta(seconds=35)
+    log_look: timedelta = timedelta(seconds=10)
     log_delay: timedelta = timedelta(seconds=30)  # Cloud Logging shows most lines after a few seconds
     tenant_cache: timedelta = timedelta(seconds=30)
 
@@ -109,6 +112,18 @@ class Settings:
     def batch_parent(self) -> str:
         """Where new Batch jobs are made: `projects/{project}/locations/{region}`."""
         return f"projects/{self.project}/locations/{self.region}"
+
+    def require_job_account(self) -> None:
+        """Refuse to create jobs in Google's Batch as whatever account the project has by default.
+
+        Raises:
+            SettingsError: no account is named, and Batch is not the local one.
+        """
+        if self.job_service_account is None and self.batch_emulator_host is None:
+            raise SettingsError(
+                "JENNAH_JOB_SERVICE_ACCOUNT is not set: set it to the account that jobs run as, because the "
+                "project's default account, which Batch would take, often may do anything."
+            )
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from shared import errors
 from shared.api import answers, job_answers
@@ -15,6 +15,7 @@ from shared.jobs import Jobs, TenantGone
 from shared.limits import Limiter
 from shared.logs import Logs
 from shared.model import JobKey, Tenant
+from shared.places import Places
 from shared.streams import Feed, Stream, Streams
 from shared.tenants import Tenants
 
@@ -22,8 +23,6 @@ from shared.tenants import Tenants
 _NO_TENANT = "00000000-0000-0000-0000-000000000000"
 
 Handled = tuple[int, Answer | Stream | None]
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +52,11 @@ class Call:
         """Whose rows the caller may see."""
         return self.tenant.tenant_id if self.tenant else _NO_TENANT
 
+    @property
+    def caller(self) -> tuple[str, str]:
+        """Who calls, whether there is a tenant or not."""
+        return self.identity.provider, self.identity.subject
+
 
 class Handlers:
     """One handler for each operation, by its id.
@@ -64,6 +68,7 @@ class Handlers:
         streams: opens streams.
         trail: what a stream tells of a tenant's job, after a transition.
         logs: what tasks have written.
+        log_reads: how many pages of logs may be read at once: each may hold a thread, and memory, for long.
     """
 
     def __init__(
@@ -75,6 +80,7 @@ class Handlers:
         streams: Streams,
         trail: Callable[[str, str, str | None], Feed],
         logs: Logs,
+        log_reads: Places,
     ) -> None:
         self._jobs = jobs
         self._tenants = tenants
@@ -82,28 +88,31 @@ class Handlers:
         self._streams = streams
         self._trail = trail
         self._logs = logs
+        self._log_reads = log_reads
 
     def submit_job(self, call: Call) -> Handled:  # noqa: D102 - `OPERATIONS` says what each does
-        def submit(tenant: Tenant) -> Handled:
+        def submit(tenant: Tenant, prepare: Callable[[], None]) -> Handled:
             job, new = self._jobs.submit(
                 tenant.tenant_id,
                 call.body,
                 call.idempotency_key,
                 service_account=tenant.job_service_account,
                 allowance=self._limiter.of(tenant.tenant_id, tenant.limits),
+                prepare=prepare,
             )
             return (201 if new else 200), job_answers.JobAnswer.of(job)
 
         return self._as_tenant(call, submit)
 
     def batch_create_jobs(self, call: Call) -> Handled:  # noqa: D102
-        def submit(tenant: Tenant) -> Handled:
+        def submit(tenant: Tenant, prepare: Callable[[], None]) -> Handled:
             jobs, new = self._jobs.submit_batch(
                 tenant.tenant_id,
                 call.body.requests,
                 call.idempotency_key,
                 service_account=tenant.job_service_account,
                 allowance=self._limiter.of(tenant.tenant_id, tenant.limits),
+                prepare=prepare,
             )
             return (201 if new else 200), job_answers.JobBatch(
                 jobs=[job_answers.JobAnswer.of(job) for job in jobs]
@@ -112,13 +121,14 @@ class Handlers:
         return self._as_tenant(call, submit)
 
     def retry_job(self, call: Call) -> Handled:  # noqa: D102
-        def submit(tenant: Tenant) -> Handled:
+        def submit(tenant: Tenant, prepare: Callable[[], None]) -> Handled:
             job, new = self._jobs.retry(
                 tenant.tenant_id,
                 call.job_id,
                 call.idempotency_key,
                 service_account=tenant.job_service_account,
                 allowance=self._limiter.of(tenant.tenant_id, tenant.limits),
+                prepare=prepare,
             )
             return (201 if new else 200), job_answers.JobAnswer.of(job)
 
@@ -126,17 +136,21 @@ class Handlers:
             raise errors.NotFound.of_job()
         return self._as_tenant(call, submit)
 
-    def _as_tenant(self, call: Call, submit: Callable[[Tenant], _T]) -> _T:
-        """Submit for the caller's tenant, which is made if there is none."""
-        try:
-            return submit(self._tenants.resolve_or_create(call.identity))
-        except TenantGone:
-            # Deleted since it was remembered: look once more, in the database.
-            self._tenants.forget(call.identity)
-        try:
-            return submit(self._tenants.resolve_or_create(call.identity))
-        except TenantGone:
-            raise errors.Unavailable("The tenant is changing; please try again.") from None
+    def _as_tenant(self, call: Call, submit: Callable[[Tenant, Callable[[], None]], Handled]) -> Handled:
+        """Submit for the caller's tenant, which is made, if there is none, when the rest is allowed."""
+        for _ in range(2):
+            tenant, stored = self._tenants.submitter(call.identity)
+
+            def make(new: Tenant = tenant) -> None:
+                if not self._tenants.make(call.identity, new):
+                    raise TenantGone
+
+            try:
+                return submit(tenant, _nothing if stored else make)
+            except TenantGone:
+                # Deleted since it was remembered, or made by another: look once more, in the database.
+                self._tenants.forget(call.identity)
+        raise errors.Unavailable("The tenant is changing; please try again.")
 
     def list_jobs(self, call: Call) -> Handled:  # noqa: D102
         query = call.query
@@ -171,22 +185,28 @@ class Handlers:
         return 200, answers.TransitionPage(transitions=shown, next_page_token=token)
 
     def stream_events(self, call: Call) -> Handled:  # noqa: D102
-        return 200, self._streams.open(self._trail(call.tenant_id, call.job_id, call.last_event_id))
+        return 200, self._streams.open(
+            call.caller, self._trail(call.tenant_id, call.job_id, call.last_event_id)
+        )
 
     def read_logs(self, call: Call) -> Handled:  # noqa: D102
         key, query = JobKey(call.tenant_id, call.job_id), call.query
         if query.follow:
             start = call.last_event_id or query.page_token
             return 200, self._streams.open(
-                self._logs.feed(key, attempt=query.attempt, task=query.task, page_token=start)
+                call.caller, self._logs.feed(key, attempt=query.attempt, task=query.task, page_token=start)
             )
-        lines, token = self._logs.page(
-            key,
-            attempt=query.attempt,
-            task=query.task,
-            page_size=query.page_size,
-            page_token=query.page_token,
-        )
+        release = self._log_reads.take(call.caller)
+        try:
+            lines, token = self._logs.page(
+                key,
+                attempt=query.attempt,
+                task=query.task,
+                page_size=query.page_size,
+                page_token=query.page_token,
+            )
+        finally:
+            release()
         entries = [answers.LogEntryAnswer.of(query.task, line) for line in lines]
         return 200, answers.LogPage(entries=entries, next_page_token=token)
 
@@ -204,7 +224,12 @@ class Handlers:
         return 202, self._shown(self._tenants.delete(call.identity))
 
     def _shown(self, tenant: Tenant) -> answers.TenantAnswer:
-        return answers.TenantAnswer.of(tenant, self._limiter.limits(tenant.limits))
+        usage = self._limiter.of(tenant.tenant_id, tenant.limits).usage()
+        return answers.TenantAnswer.of(tenant, self._limiter.limits(tenant.limits), usage)
+
+
+def _nothing() -> None:
+    """The tenant is there."""
 
 
 def _whose(call: Call) -> tuple[str, str]:

@@ -72,6 +72,7 @@ class Jobs(JobReads):
         *,
         service_account: str | None = None,
         allowance: Allowance = UNLIMITED,
+        prepare: Callable[[], None] = lambda: None,
     ) -> tuple[Job, bool]:
         """Accept a job: one commit, then a message.
 
@@ -81,6 +82,7 @@ class Jobs(JobReads):
             idempotency_key: what names the request, if its caller named it.
             service_account: the tenant's own job account.
             allowance: what the tenant may still submit.
+            prepare: called before a job is stored, when all else is allowed. What it raises is raised.
 
         Returns:
             The job, and whether it is new: False where the key brought it before with the same body.
@@ -98,7 +100,7 @@ class Jobs(JobReads):
         except InvalidArgument as refusal:
             return self._again(tenant_id, idempotency_key, digest, refusal)[0], False
         job = replace(job, idempotency_key=idempotency_key, request_hash=digest)
-        (stored,), new = self._accept([job], allowance)
+        (stored,), new = self._accept([job], allowance, prepare)
         return stored, new
 
     def submit_batch(
@@ -109,6 +111,7 @@ class Jobs(JobReads):
         *,
         service_account: str | None = None,
         allowance: Allowance = UNLIMITED,
+        prepare: Callable[[], None] = lambda: None,
     ) -> tuple[list[Job], bool]:
         """Accept several jobs, all or none: one commit, then a message for each.
 
@@ -131,7 +134,7 @@ class Jobs(JobReads):
         # The first stands for all: it is looked up by the key, and knows the rest.
         spec = replace(first.spec, siblings=tuple(job.job_id for job in others))
         first = replace(first, spec=spec, idempotency_key=idempotency_key, request_hash=digest)
-        return self._accept([first, *others], allowance)
+        return self._accept([first, *others], allowance, prepare)
 
     def retry(
         self,
@@ -141,6 +144,7 @@ class Jobs(JobReads):
         *,
         service_account: str | None = None,
         allowance: Allowance = UNLIMITED,
+        prepare: Callable[[], None] = lambda: None,
     ) -> tuple[Job, bool]:
         """Do a job that failed or was cancelled again, as a new job that asks for the same.
 
@@ -159,7 +163,7 @@ class Jobs(JobReads):
         except (NotFound, FailedPrecondition) as refusal:
             return self._again(tenant_id, idempotency_key, digest, refusal)[0], False
         job = replace(job, idempotency_key=idempotency_key, request_hash=digest)
-        (stored,), new = self._accept([job], allowance)
+        (stored,), new = self._accept([job], allowance, prepare)
         return stored, new
 
     def cancel(self, tenant_id: str, job_id: str) -> Job:
@@ -178,14 +182,26 @@ class Jobs(JobReads):
 
         Raises:
             NotFound: the tenant has no such job.
-            FailedPrecondition: it may not be deleted yet.
+            FailedPrecondition: it may not be deleted yet, or it holds the key of a batch of which others are.
         """
         key = JobKey(tenant_id, job_id)
+        if may_exist(job_id) and self._holds_a_key(key):
+            raise FailedPrecondition(
+                "The job can't be deleted yet: it holds the Idempotency-Key of its batch, "
+                "so delete the batch's other jobs first."
+            )
         deletion = self._transitions.delete([key]).get(key) if may_exist(job_id) else None
         if deletion is None:
             raise NotFound.of_job()
         if deletion is not Deletion.DONE:
             raise FailedPrecondition(f"The job can't be deleted yet: {deletion.value}.")
+
+    def _holds_a_key(self, key: JobKey) -> bool:
+        """Whether a replay would find others of its batch through this job only. They never become more."""
+        job = self._reads.many([key]).get(key)
+        if job is None or job.idempotency_key is None or not job.spec.siblings:
+            return False
+        return self._reads.is_any_there([JobKey(key.tenant_id, other) for other in job.spec.siblings])
 
     def _retried(self, tenant_id: str, job_id: str, service_account: str | None) -> Job:
         """The job to be, of one that may be done again."""
@@ -238,13 +254,16 @@ class Jobs(JobReads):
             raise InvalidArgument.of_field("image_uri", problem)
         return request.spec(service_account)
 
-    def _accept(self, jobs: list[Job], allowance: Allowance) -> tuple[list[Job], bool]:
+    def _accept(
+        self, jobs: list[Job], allowance: Allowance, prepare: Callable[[], None]
+    ) -> tuple[list[Job], bool]:
         """Store jobs, all or none, and send a message for each."""
         first = jobs[0]
         with allowance.take(
             [job.spec for job in jobs],
             known=lambda: self._reads.is_key_taken(first.tenant_id, first.idempotency_key),
         ) as taken:
+            prepare()
             outcome = self._transitions.submit_all(jobs)
             if isinstance(outcome, NoSuchJob):
                 taken.release()

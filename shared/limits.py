@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +19,7 @@ from threading import Lock
 
 from shared.config import Limits, is_limit
 from shared.errors import ResourceExhausted, Unavailable
-from shared.resources import DEFAULT_PROFILE, PROFILES
+from shared.resources import DEFAULT_PROFILE, PROFILES, vcpus
 from shared.spec import JobSpec
 
 COUNT_SECONDS = 10.0
@@ -31,8 +30,6 @@ LEAST_CPU_MILLI = 250
 """A job counts for no less: so many jobs at most need reading to know that a limit is reached."""
 
 _FIRST_COUNT_SECONDS = 5.0
-_VCPUS_OF_GPU = 26  # of a3 machines, which have the most
-_SHARED_CORES = 2
 _ROUNDING = 1e-6
 
 _logger = logging.getLogger(__name__)
@@ -186,6 +183,23 @@ class Allowance:
         finally:
             self._state.settle(asked, used=taken.used)
 
+    def usage(self) -> tuple[int | None, float | None]:
+        """Open jobs and their vCPUs as they are counted here, each None where no limit needs it.
+
+        Raises:
+            Unavailable: it takes too long to count.
+        """
+        limits, state = self._limits, self._state
+        if limits.open_jobs is None and limits.vcpu_in_flight is None:
+            return None, None
+        state.refresh(self._count, self._clock)
+        with state.lock:
+            found = state.open
+        return (
+            None if limits.open_jobs is None else found.jobs,
+            None if limits.vcpu_in_flight is None else found.cpu_milli / 1000,
+        )
+
     def _take_tokens(self, jobs: int) -> None:
         limit = self._limits.submissions_per_minute
         if limit is None:
@@ -277,14 +291,6 @@ def cpu_milli(spec: JobSpec) -> int:
     """How many thousandths of a vCPU a job asks for, all its tasks that may run at once together."""
     tasks = min(spec.task_count, spec.parallelism or spec.task_count)
     if spec.machine_type is not None:
-        return tasks * max(1000 * _vcpus(spec.machine_type), LEAST_CPU_MILLI)
+        return tasks * max(1000 * vcpus(spec.machine_type), LEAST_CPU_MILLI)
     size = spec.resources or PROFILES.get(spec.profile or "", PROFILES[DEFAULT_PROFILE])
     return tasks * max(size.cpu_milli, LEAST_CPU_MILLI)
-
-
-def _vcpus(machine_type: str) -> int:
-    """The vCPUs in a machine type's name: e2-standard-4, n2-custom-4-8192, a3-highgpu-8g, e2-small."""
-    number = re.search(r"-(\d+)(g?)(?:-|$)", machine_type)
-    if number is None:
-        return _SHARED_CORES
-    return int(number[1]) * (_VCPUS_OF_GPU if number[2] else 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -14,9 +16,9 @@ from google.logging.type.log_severity_pb2 import LogSeverity  # type: ignore[imp
 from google.protobuf.json_format import MessageToJson
 
 from shared.errors import Unavailable
-from shared.task_logs import LogLine, LogPlace
+from shared.task_logs import LogLine, LogPart, LogPlace
 
-_TIMEOUT = 10.0  # seconds
+_TIMEOUT = 10.0  # seconds, of one call
 # An entry may have 256 KiB: so many of them are what this process must hold at once.
 _MOST_ENTRIES = 250
 # A search that takes Cloud Logging long comes in pages, which may be empty though more is to come.
@@ -30,9 +32,11 @@ class LogClient:
 
     Args:
         emulator_host: `host:port` of a local Batch service, None for Google's.
+        clock: seconds that never go back.
     """
 
-    def __init__(self, *, emulator_host: str | None) -> None:
+    def __init__(self, *, emulator_host: str | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         if emulator_host:
             unbounded = [("grpc.max_receive_message_length", -1)]
             channel = grpc.insecure_channel(emulator_host, options=unbounded)
@@ -41,27 +45,48 @@ class LogClient:
             self._client = LoggingServiceV2Client()
 
     def lines(
-        self, *, project: str, uid: str, task: int, since: datetime | None, after: LogPlace | None, limit: int
-    ) -> list[LogLine]:
+        self,
+        *,
+        project: str,
+        uid: str,
+        task: int,
+        since: datetime | None,
+        after: LogPlace | None,
+        limit: int,
+        most_text: int,
+        seconds: float,
+    ) -> LogPart:
         """See `TaskLogs.lines`."""
+        deadline = self._clock() + seconds
         found: list[LogLine] = []
-        more = True
-        while more and len(found) < limit:
+        text, more = 0, True
+        while more and len(found) < limit and text < most_text:
             size = min(limit - len(found), _MOST_ENTRIES)
+            if text:  # by the lines so far, more would not be needed
+                size = min(size, (most_text - text) * len(found) // text + 1)
             query = log_filter(uid=uid, task=task, since=since, after=after)
-            entries, more = self._entries(project, query, size)
+            try:
+                entries, more = self._entries(project, query, size, deadline)
+            except Unavailable:
+                if not found:
+                    raise
+                break
             found += [log_line(entry) for entry in entries]
+            text = sum(len(line.message) for line in found)
             after = found[-1].place if found else after
-        return found
+        return LogPart(found, more)
 
-    def _entries(self, project: str, query: str, size: int) -> tuple[list[LogEntry], bool]:
+    def _entries(self, project: str, query: str, size: int, deadline: float) -> tuple[list[LogEntry], bool]:
         """Some entries, and whether there may be more: a page that is not full is not the last for that."""
         request = ListLogEntriesRequest(
             resource_names=[f"projects/{project}"], filter=query, order_by="timestamp asc", page_size=size
         )
         try:
             for _ in range(_MOST_EMPTY_PAGES):
-                pager = self._client.list_log_entries(request, retry=None, timeout=_TIMEOUT)
+                left = deadline - self._clock()
+                if left <= 0:
+                    break
+                pager = self._client.list_log_entries(request, retry=None, timeout=min(left, _TIMEOUT))
                 page = next(iter(pager.pages))
                 if page.entries or not page.next_page_token:
                     return list(page.entries), bool(page.next_page_token)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from shared.api.answers import LogEntryAnswer
+from shared.config import Timing
 from shared.errors import InvalidArgument, NotFound
 from shared.job_events import end
 from shared.job_reads import may_exist, require_time
-from shared.model import Attempt, Job, JobKey
+from shared.model import Attempt, Job, JobKey, JobStatus
 from shared.pages import decode_token, encode_token
 from shared.rows import Reads
 from shared.streams import Event, Feed, News
-from shared.task_logs import LogLine, LogPlace, TaskLogs
+from shared.task_logs import LogLine, LogPart, LogPlace, TaskLogs
 
 _PROJECT = re.compile(r"projects/([^/]+)/")
 
@@ -58,7 +59,7 @@ class Logs:
     Args:
         reads: committed rows.
         task_logs: brings the port to where logs are kept; called when the first is read.
-        delay: for so long after its end, lines of an attempt may still appear.
+        timing: how long a read may take, and for how long after its end lines of an attempt may still appear.
         now: the clock.
     """
 
@@ -67,12 +68,12 @@ class Logs:
         *,
         reads: Reads,
         task_logs: Callable[[], TaskLogs],
-        delay: timedelta,
+        timing: Timing,
         now: Callable[[], datetime],
     ) -> None:
         self._reads = reads
         self._task_logs = task_logs
-        self._delay = delay
+        self._timing = timing
         self._now = now
 
     def page(
@@ -80,8 +81,9 @@ class Logs:
     ) -> tuple[list[LogLine], str | None]:
         """Lines of one task of one attempt, oldest first, and the token to go on with.
 
-        A page may hold less than was asked for. The token is None only where the attempt is over and all was
-        read: until then, the same token shows what has been written since.
+        A page may hold less than was asked for: it ends where it holds much text, or took long. The token is
+        None only where the attempt is over and all was read: until then, the same token shows what has been
+        written since.
 
         Args:
             key: the job, by the id as it was sent.
@@ -95,25 +97,30 @@ class Logs:
             InvalidArgument: the token is none of ours, or from another query.
             Unavailable: the log can't be read now.
         """
+        until = self._now() + self._timing.log_page
         number, place = self._start(key, attempt, task, page_token)
         log = self._find(key, number, task)
-        lines = self._lines(log, place, page_size)
-        kept = _cut(lines)
-        if log.complete and len(kept) == len(lines) < page_size:
-            return kept, None
-        return kept, _token(log, kept[-1].place if kept else place)
+        part = self._part(log, place, page_size, until)
+        if log.complete and not part.more:
+            return list(part.lines), None
+        return list(part.lines), _token(log, part.lines[-1].place if part.lines else place)
 
     def feed(self, key: JobKey, *, attempt: int | None, task: int, page_token: str | None) -> Feed:
         """The same as events, each with the token after it as its id, until the attempt is over.
 
-        A look costs 1 Spanner RPC (the first at an attempt that is not the current one 2) and one read of
-        the log; where lines wait already, none of Spanner.
+        A look costs 1 Spanner RPC (the first at an attempt that is not the current one, or was cancelled, 2)
+        and one read of the log; where lines wait already, none of Spanner.
 
         Raises:
             InvalidArgument: as `page`; and what it raises else when it is asked first.
         """
         number, place = self._start(key, attempt, task, page_token)
-        return _Tail(lambda known, attempt: self._find(key, known, task, attempt), self._lines, number, place)
+        return _Tail(
+            lambda known, attempt: self._find(key, known, task, attempt),
+            lambda log, after: self._part(log, after, _AT_ONCE, self._now() + self._timing.log_look),
+            number,
+            place,
+        )
 
     def _start(
         self, key: JobKey, attempt: int | None, task: int, page_token: str | None
@@ -140,28 +147,36 @@ class Logs:
         if task >= job.spec.task_count:
             raise NotFound(f"The job has no task {task}: it has {job.spec.task_count}, counted from 0.")
         if number == job.attempt:
-            ended = (job.completed_at or job.updated_at) if job.status.final else None
             # While something is owed to a job that has ended, its task may still write.
-            over = job.status.final and job.next_check_at is None
-            return _Log(job, number, task, None, over and self._long_ago(ended))
+            if not job.status.final or job.next_check_at is not None:
+                return _Log(job, number, task, None, complete=False)
+            if attempt is None and job.status is JobStatus.CANCELLED and job.batch_uid is not None:
+                attempt = self._reads.attempt(key, number)  # the task may have ended later than its job
+            ends = [job.completed_at or job.updated_at, attempt.finished_at if attempt else None]
+            ended = max((end for end in ends if end is not None), default=None)
+            return _Log(job, number, task, attempt, self._long_ago(ended))
         if attempt is None:
             attempt = self._reads.attempt(key, number)
         return _Log(job, number, task, attempt, self._long_ago(attempt.finished_at if attempt else None))
 
     def _long_ago(self, ended: datetime | None) -> bool:
-        return ended is None or self._now() - ended >= self._delay
+        return ended is None or self._now() - ended >= self._timing.log_delay
 
-    def _lines(self, log: _Log, place: LogPlace | None, limit: int) -> list[LogLine]:
+    def _part(self, log: _Log, place: LogPlace | None, limit: int, until: datetime) -> LogPart:
         if log.uid is None or log.project is None:
-            return []
-        return self._task_logs().lines(
+            return LogPart([], more=False)
+        part = self._task_logs().lines(
             project=log.project,
             uid=log.uid,
             task=log.task,
             since=log.job.created_at,
             after=place,
             limit=limit,
+            most_text=_MOST_TEXT,
+            seconds=(until - self._now()).total_seconds(),
         )
+        kept = _cut(part.lines)
+        return LogPart(kept, more=part.more or len(kept) < len(part.lines))
 
 
 class _Tail:
@@ -170,12 +185,12 @@ class _Tail:
     def __init__(
         self,
         find: Callable[[int | None, Attempt | None], _Log],
-        lines: Callable[[_Log, LogPlace | None, int], list[LogLine]],
+        part: Callable[[_Log, LogPlace | None], LogPart],
         number: int | None,
         place: LogPlace | None,
     ) -> None:
         self._find = find
-        self._lines = lines
+        self._part = part
         self._number = number
         self._place = place
         self._log: _Log | None = None
@@ -192,13 +207,14 @@ class _Tail:
                     raise
                 return News([end(None)], ended=True)  # deleted meanwhile
             self._number = self._log.number
-        lines = self._lines(self._log, self._place, _AT_ONCE)
-        self._more = len(lines) == _AT_ONCE
-        if lines:
-            self._place = lines[-1].place
+        part = self._part(self._log, self._place)
+        self._more = part.more
+        if part.lines:
+            self._place = part.lines[-1].place
         log = self._log
         events = [
-            Event("log", LogEntryAnswer.of(log.task, line).shown(), _token(log, line.place)) for line in lines
+            Event("log", LogEntryAnswer.of(log.task, line).shown(), _token(log, line.place))
+            for line in part.lines
         ]
         if log.complete and not self._more:
             return News([*events, end(log.job.status)], ended=True)
@@ -214,7 +230,7 @@ def _token(log: _Log, place: LogPlace | None) -> str:
     return encode_token([str(log.number), *position], query=_query(log.job.key, log.task))
 
 
-def _cut(lines: list[LogLine]) -> list[LogLine]:
+def _cut(lines: Sequence[LogLine]) -> Sequence[LogLine]:
     """The first lines, as many as an answer may hold; one in any case."""
     size = 0
     for index, line in enumerate(lines):

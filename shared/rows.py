@@ -136,19 +136,20 @@ class Reads:
 
     def is_key_taken(self, tenant_id: str, idempotency_key: str | None) -> bool:
         """Whether the tenant has a job that was submitted under this key; 1 RPC."""
-        if idempotency_key is None:
-            return False
-        keys = KeySet(keys=[[tenant_id, idempotency_key]])
-        return bool(self._keys(keys, index="JobsByIdempotencyKey", limit=1))
+        return idempotency_key is not None and bool(self._under_key(tenant_id, idempotency_key))
 
     def job_by_idempotency_key(self, tenant_id: str, idempotency_key: str) -> Job | None:
         """The job that the tenant submitted under this key; 2 RPCs."""
+        found = self._under_key(tenant_id, idempotency_key)
+        return self.job(found[0]) if found else None
+
+    def _under_key(self, tenant_id: str, idempotency_key: str) -> list[JobKey]:
         keys = KeySet(keys=[[tenant_id, idempotency_key]])
-        with self._database.snapshot() as snapshot:
-            found = list(
-                snapshot.read("Jobs", ["JobId"], keys, index="JobsByIdempotencyKey", timeout=READ_TIMEOUT)
-            )
-        return self.job(JobKey(tenant_id, found[0][0])) if found else None
+        return self._keys(keys, index="JobsByIdempotencyKey", limit=1)
+
+    def is_any_there(self, keys: Sequence[JobKey]) -> bool:
+        """Whether any of these jobs exists; 1 RPC."""
+        return bool(self._keys(KeySet(keys=keys), limit=1))
 
     def job_entries(
         self,
@@ -229,23 +230,17 @@ class Reads:
 
     def attempts(self, key: JobKey) -> list[Attempt]:
         """Every attempt of a job that got as far as Batch, or ended before; 1 RPC."""
-        with self._database.snapshot() as snapshot:
-            rows = snapshot.read(
-                "JobAttempts",
-                list(ATTEMPT_COLUMNS.values()),
-                KeySet(ranges=[_children(key)]),
-                timeout=READ_TIMEOUT,
-            )
-            return [Attempt(**dict(zip(ATTEMPT_COLUMNS, row, strict=True))) for row in rows]
+        return self._attempts(KeySet(ranges=[_children(key)]))
 
     def attempt(self, key: JobKey, attempt: int) -> Attempt | None:
         """One attempt of a job, None where nothing was recorded of it; 1 RPC."""
-        keys = KeySet(keys=[[*key, attempt]])
+        return next(iter(self._attempts(KeySet(keys=[[*key, attempt]]))), None)
+
+    def _attempts(self, keys: KeySet) -> list[Attempt]:
+        columns = list(ATTEMPT_COLUMNS.values())
         with self._database.snapshot() as snapshot:
-            rows = list(
-                snapshot.read("JobAttempts", list(ATTEMPT_COLUMNS.values()), keys, timeout=READ_TIMEOUT)
-            )
-            return Attempt(**dict(zip(ATTEMPT_COLUMNS, rows[0], strict=True))) if rows else None
+            rows = snapshot.read("JobAttempts", columns, keys, timeout=READ_TIMEOUT)
+            return [Attempt(**dict(zip(ATTEMPT_COLUMNS, row, strict=True))) for row in rows]
 
     def due(self, now: datetime, limit: int) -> list[JobKey]:
         """Jobs whose check time has come, about `limit` at most, the longest due first.

@@ -9,15 +9,15 @@ import json
 import logging
 import selectors
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from google.api_core.exceptions import GoogleAPIError
 
-from shared.errors import JennahError, Unavailable
+from shared.errors import JennahError
+from shared.places import Places
 
 _logger = logging.getLogger(__name__)
 
@@ -107,29 +107,22 @@ class Stream:
         first: News,
         feed: Feed,
         *,
-        seconds: float,
-        release: Callable[[], None],
+        end: float,
+        close: Callable[[], None],
         clock: Callable[[], float],
     ) -> None:
         self._first = first
         self._feed = feed
-        self._seconds = seconds
-        self._release = release
+        self._end = end
+        self.close = close  # lets another one be opened; again: nothing
         self._clock = clock
-        self._closed = threading.Event()
 
     def to(self, client: Client) -> Body:
         """What is sent."""
         return Body(self._chunks(client), self.close)
 
-    def close(self) -> None:
-        """Let another one be opened. Again: nothing."""
-        if not self._closed.is_set():
-            self._closed.set()
-            self._release()
-
     def _chunks(self, client: Client) -> Iterator[bytes]:
-        end = self._clock() + self._seconds
+        end = self._end
         yield _BEGINNING
         news: News | None = self._first
         pause, silent_since = SHORTEST_PAUSE, self._clock()
@@ -143,7 +136,7 @@ class Stream:
             if news.ended:
                 return
             if not news.more:
-                if client.leaves_within(min(pause, end - self._clock())):
+                if client.leaves_within(max(0.0, min(pause, end - self._clock()))):
                     return
                 pause = min(pause * _GROWTH, LONGEST_PAUSE)
             if self._clock() >= end:
@@ -180,30 +173,33 @@ class Streams:
     """Opens streams.
 
     Args:
-        most: how many may be open at once: each holds a thread of this process.
+        places: how many may be open at once: each holds a thread of this process.
         seconds: how long one lasts at most.
     """
 
-    def __init__(self, *, most: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._free = threading.Semaphore(most)
+    def __init__(
+        self, places: Places, *, seconds: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._places = places
         self._seconds = seconds
         self._clock = clock
 
-    def open(self, feed: Feed) -> Stream:
-        """Open a stream; the feed is asked once already.
+    def open(self, caller: Hashable, feed: Feed) -> Stream:
+        """Open a stream for a caller; the feed is asked once already.
 
         Raises:
+            ResourceExhausted: as many of this caller are open as may be.
             Unavailable: as many are open as may be.
             JennahError: whatever the feed raises.
         """
-        if not self._free.acquire(blocking=False):
-            raise Unavailable("Too many streams are open here: try again soon, or ask without a stream.")
+        end = self._clock() + self._seconds
+        release = self._places.take(caller)
         try:
             first = feed()
         except BaseException:
-            self._free.release()
+            release()
             raise
-        return Stream(first, feed, seconds=self._seconds, release=self._free.release, clock=self._clock)
+        return Stream(first, feed, end=end, close=release, clock=self._clock)
 
 
 def _pieces(events: Sequence[Event]) -> Iterator[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
@@ -30,13 +31,35 @@ class LogLine:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class LogPart:
+    """Lines of a log that follow each other, oldest first.
+
+    Attributes:
+        lines: perhaps none.
+        more: others may be there already.
+    """
+
+    lines: Sequence[LogLine]
+    more: bool
+
+
 class TaskLogs(Protocol):
     """Where logs are kept."""
 
     def lines(
-        self, *, project: str, uid: str, task: int, since: datetime | None, after: LogPlace | None, limit: int
-    ) -> list[LogLine]:
-        """The first lines after a place, oldest first; fewer than `limit` only where there are no more now.
+        self,
+        *,
+        project: str,
+        uid: str,
+        task: int,
+        since: datetime | None,
+        after: LogPlace | None,
+        limit: int,
+        most_text: int,
+        seconds: float,
+    ) -> LogPart:
+        """The first lines after a place, as many as the limits let it gather.
 
         Args:
             project: the Google Cloud project of the Batch job.
@@ -45,7 +68,9 @@ class TaskLogs(Protocol):
             since: when the job was submitted: no line is older.
             after: None from the beginning.
             limit: how many lines at most.
+            most_text: with so many characters no more is asked for.
+            seconds: for so long; what was found by then is the part.
 
         Raises:
-            Unavailable: it could not be read now.
+            Unavailable: nothing could be read now.
         """

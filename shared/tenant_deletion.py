@@ -13,6 +13,7 @@ from google.cloud.spanner_v1 import KeyRange, KeySet
 from google.cloud.spanner_v1.database import Database
 from google.cloud.spanner_v1.transaction import Transaction
 
+from shared import tenants
 from shared.cancellation import Cancellation
 from shared.config import Timing
 from shared.errors import FailedPrecondition, NotFound
@@ -70,7 +71,7 @@ class TenantDeletion:
         1 RPC where there is none.
         """
         begun = sorted(self._begun(), key=lambda _: self._jitter())
-        turns = deque(self._delete(tenant_id, since) for tenant_id, since in begun)
+        turns = deque(self._delete(tenant_id, since, until) for tenant_id, since in begun)
         for _ in range(_MOST_TURNS):
             if not turns or self._now() > until:
                 return
@@ -97,12 +98,10 @@ class TenantDeletion:
             )
             return [(tenant_id, since) for tenant_id, since in rows]
 
-    def _delete(self, tenant_id: str, since: datetime) -> Iterator[None]:
+    def _delete(self, tenant_id: str, since: datetime, until: datetime) -> Iterator[None]:
         """The turns of one tenant."""
-        while live := self._cancel(tenant_id):
+        while self._cancel(tenant_id, until):
             yield
-            if live < _CANCELLED:
-                break
         # Until then another process may take a job for it, and go on to publish it.
         if self._now() - since < self._timing.tenant_cache + self._timing.function_timeout:
             return
@@ -115,12 +114,16 @@ class TenantDeletion:
         if not kept and self._remove(tenant_id):
             _logger.info("a tenant is deleted", extra={"tenant": tenant_id})
 
-    def _cancel(self, tenant_id: str) -> int:
-        """Cancel a page of live jobs; how many there were."""
+    def _cancel(self, tenant_id: str, until: datetime) -> bool:
+        """Cancel a page of live jobs while there is time; whether any may be left."""
         messages: list[JobMessage] = []
         cancellation = Cancellation(self._transitions, messages.append)
         keys = self._reads.live_keys(tenant_id, limit=_CANCELLED)
+        left = len(keys) == _CANCELLED
         for key in keys:
+            if self._now() > until:
+                left = True
+                break
             try:
                 cancellation.cancel(key, reason="tenant deleted")
             except (FailedPrecondition, NotFound):
@@ -129,7 +132,7 @@ class TenantDeletion:
                 _logger.exception("a job of a deleted tenant is not cancelled", extra={"job": key.job_id})
         if messages:
             self._publish(*messages)
-        return len(keys)
+        return left
 
     def _remove(self, tenant_id: str) -> bool:
         """Delete the tenant's row if no job is left. A job that comes now finds no tenant, or stops this."""
@@ -138,7 +141,7 @@ class TenantDeletion:
             jobs = KeySet(ranges=[KeyRange(start_closed=[tenant_id], end_closed=[tenant_id])])
             left = list(transaction.read("Jobs", ["JobId"], jobs, limit=1, timeout=READ_TIMEOUT))
             if not left:
-                transaction.delete("Tenants", KeySet(keys=[[tenant_id]]))
+                tenants.remove(transaction, tenant_id)
             return not left
 
         run = self._database.run_in_transaction

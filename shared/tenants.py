@@ -1,4 +1,8 @@
-"""Which tenant an identity is. One comes to be once, by its first submission, if the setting admits it."""
+"""Which tenant an identity is. One comes to be once, by its first accepted submission, if it is admitted.
+
+What an operator has set for a tenant outlives it: when its row goes, its limits and its job account stay in
+a row without an identity, whose id is derived from the identity, until that comes back.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from google.api_core import exceptions
 from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, KeySet
 from google.cloud.spanner_v1.batch import Batch
 from google.cloud.spanner_v1.database import Database
+from google.cloud.spanner_v1.transaction import Transaction
 
 from shared.callers import Admission
 from shared.commits import PATIENT, Patience, commit
@@ -26,6 +31,10 @@ CACHE_SECONDS = Timing().tenant_cache.total_seconds()
 """For so long another process may not notice that a tenant was deleted or changed by an operator."""
 CACHE_SIZE = 10_000
 
+# A submission that is refused makes no tenant, and yet it counts: for a minute, as limits do.
+_PROPOSED_SECONDS = 60.0
+
+_SET_BY_OPERATORS = ("Limits", "JobServiceAccount")
 _INSERTED = ("TenantId", "UserEmail", "OAuthProvider", "OAuthUserId", "CreatedAt", "UpdatedAt")
 _READ = ("TenantId", "UserEmail", "CreatedAt", "JobServiceAccount", "Limits", "DeletedAt")
 
@@ -44,7 +53,8 @@ class Tenants:
         self._database = database
         self._patience = patience
         self._admission = admission
-        self._cache = _Cache(clock)
+        self._cache = _Cache(clock, CACHE_SECONDS)
+        self._proposed = _Cache(clock, _PROPOSED_SECONDS)
 
     def resolve(self, identity: Identity) -> Tenant | None:
         """The tenant that may read, also one being deleted; None when an admitted caller has none yet.
@@ -59,23 +69,50 @@ class Tenants:
             self._require_admitted(identity)
         return tenant
 
-    def resolve_or_create(self, identity: Identity) -> Tenant:
-        """The tenant that may submit, made now if this is its first submission.
-
-        However many first submissions race, in however many processes, one tenant comes of it: the unique
-        index over the identity decides.
+    def submitter(self, identity: Identity) -> tuple[Tenant, bool]:
+        """The tenant that may submit, and whether it is stored: else `make` stores it.
 
         Raises:
             PermissionDenied: the setting does not admit the identity, or its tenant is being deleted.
-            Unavailable: the database did not answer; the tenant may have been made.
         """
         tenant = self._find(identity)
         if tenant is None:
             self._require_admitted(identity)
-            tenant = self._create(identity)
+            return self._proposed.get(identity) or self._propose(identity), False
         if tenant.deleted_at is not None:
             raise PermissionDenied("This tenant is being deleted and takes no new jobs.")
-        return tenant
+        return tenant, True
+
+    def make(self, identity: Identity, tenant: Tenant) -> bool:
+        """Store a tenant that `submitter` brought; 1 commit.
+
+        However many first submissions race, in however many processes, one tenant comes of it: the unique
+        index over the identity decides.
+
+        Returns:
+            Whether it is this one; else `submitter` brings the other.
+
+        Raises:
+            Unavailable: the database did not answer; the tenant may have been made.
+        """
+        names = (tenant.tenant_id, tenant.email, identity.provider, identity.subject)
+
+        def write(batch: Batch) -> None:
+            values = (*names, COMMIT_TIMESTAMP, COMMIT_TIMESTAMP, tenant.limits, tenant.job_service_account)
+            batch.insert("Tenants", (*_INSERTED, *_SET_BY_OPERATORS), [values])
+            batch.delete("Tenants", _kept(identity.provider, identity.subject))
+
+        try:
+            stored = replace(tenant, created_at=commit(self._database, write, patience=self._patience))
+        except exceptions.AlreadyExists:
+            # Another first submission won the identity, or an earlier try of this very commit did.
+            winner = _read(self._database, identity)
+            if winner is None:
+                raise Unavailable("The tenant was deleted meanwhile: try again.") from None
+            stored = winner
+        self._cache.put(identity, stored)
+        self._proposed.discard(identity)
+        return stored.tenant_id == tenant.tenant_id
 
     def look(self, identity: Identity) -> Tenant:
         """The tenant as it is stored now.
@@ -127,30 +164,44 @@ class Tenants:
                 self._cache.put(identity, tenant)
         return tenant
 
-    def _create(self, identity: Identity) -> Tenant:
-        email = identity.email if identity.email_verified else None
+    def _propose(self, identity: Identity) -> Tenant:
+        """A tenant to be, with what an operator had set when the identity was here before; 1 RPC."""
+        with self._database.snapshot() as snapshot:
+            keys = _kept(identity.provider, identity.subject)
+            rows = list(snapshot.read("Tenants", _SET_BY_OPERATORS, keys, timeout=READ_TIMEOUT))
+        limits, job_service_account = rows[0] if rows else (None, None)
         tenant = Tenant(
-            tenant_id=str(uuid.uuid4()), provider=identity.provider, subject=identity.subject, email=email
+            tenant_id=str(uuid.uuid4()),
+            provider=identity.provider,
+            subject=identity.subject,
+            email=identity.email if identity.email_verified else None,
+            job_service_account=job_service_account,
+            limits=limits,
         )
-
-        def write(batch: Batch) -> None:
-            names = (tenant.tenant_id, email, identity.provider, identity.subject)
-            batch.insert("Tenants", _INSERTED, [(*names, COMMIT_TIMESTAMP, COMMIT_TIMESTAMP)])
-
-        try:
-            tenant = replace(tenant, created_at=commit(self._database, write, patience=self._patience))
-        except exceptions.AlreadyExists:
-            # Another first submission won the identity, or an earlier try of this very commit did.
-            winner = _read(self._database, identity)
-            if winner is None:
-                raise Unavailable("The tenant was deleted meanwhile: try again.") from None
-            tenant = winner
-        self._cache.put(identity, tenant)
+        self._proposed.put(identity, tenant)
         return tenant
 
 
+def remove(transaction: Transaction, tenant_id: str) -> None:
+    """Delete a tenant's row, but keep what an operator has set for its identity."""
+    keys = KeySet(keys=[[tenant_id]])
+    columns = ("OAuthProvider", "OAuthUserId", *_SET_BY_OPERATORS)
+    rows = list(transaction.read("Tenants", columns, keys, timeout=READ_TIMEOUT))
+    transaction.delete("Tenants", keys)
+    for provider, subject, *settings in rows:
+        if provider is not None and subject is not None and settings != [None, None]:
+            (key,) = _kept(provider, subject).keys
+            kept = ("TenantId", "UpdatedAt", *_SET_BY_OPERATORS)
+            transaction.insert_or_update("Tenants", kept, [(*key, COMMIT_TIMESTAMP, *settings)])
+
+
+def _kept(provider: str, subject: str) -> KeySet:
+    """Where settings of an identity without a tenant are. Tenants' own ids are random, never of this kind."""
+    return KeySet(keys=[[str(uuid.uuid5(uuid.NAMESPACE_URL, f"jennah:{provider}:{subject}"))]])
+
+
 def _no_tenant() -> NotFound:
-    return NotFound("You have no tenant: your first submission makes it.")
+    return NotFound("You have no tenant: the first submission that is accepted makes it.")
 
 
 def _read(database: Database, identity: Identity) -> Tenant | None:
@@ -183,8 +234,9 @@ def _read(database: Database, identity: Identity) -> Tenant | None:
 class _Cache:
     """The tenants used last, each for a limited time."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], seconds: float) -> None:
         self._clock = clock
+        self._seconds = seconds
         self._lock = Lock()
         self._entries: OrderedDict[tuple[str, str], tuple[float, Tenant]] = OrderedDict()
 
@@ -203,7 +255,7 @@ class _Cache:
             _, known = self._entries.get(key, (0.0, None))
             if known and known.deleted_at and known.tenant_id == tenant.tenant_id and not tenant.deleted_at:
                 return  # a read that began before the deletion
-            self._entries[key] = (self._clock() + CACHE_SECONDS, tenant)
+            self._entries[key] = (self._clock() + self._seconds, tenant)
             self._entries.move_to_end(key)
             if len(self._entries) > CACHE_SIZE:
                 self._entries.popitem(last=False)

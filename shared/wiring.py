@@ -76,6 +76,11 @@ def start(*needed: Callable[[], object]) -> None:
         raise SystemExit(str(error)) from None
 
 
+def job_account() -> None:
+    """What a function that creates jobs needs to start."""
+    settings().require_job_account()
+
+
 @_once
 def database() -> Database:
     """The Spanner database."""
@@ -103,6 +108,7 @@ def api() -> Api:
     from shared.jobs import Jobs  # noqa: PLC0415
     from shared.limits import Limiter  # noqa: PLC0415
     from shared.logs import Logs  # noqa: PLC0415
+    from shared.places import Places  # noqa: PLC0415
     from shared.streams import Streams  # noqa: PLC0415
     from shared.tenants import Tenants  # noqa: PLC0415
     from shared.usage import OpenJobs  # noqa: PLC0415
@@ -122,9 +128,11 @@ def api() -> Api:
         jobs=jobs,
         tenants=tenants,
         limiter=limiter,
-        streams=Streams(most=chosen.threads // 2, seconds=timing.stream.total_seconds()),
+        streams=Streams(Places("streams", chosen.threads // 2), seconds=timing.stream.total_seconds()),
         trail=partial(Trail, reads),
-        logs=Logs(reads=reads, task_logs=_task_logs, delay=timing.log_delay, now=_now),
+        logs=Logs(reads=reads, task_logs=_task_logs, timing=timing, now=_now),
+        # A quarter of the threads, so that with all streams open another one is left for everything else.
+        log_reads=Places("log_reads", max(1, chosen.threads // 4)),
     )
     return Api(handlers=handlers, tenants=tenants, verifier=verifier())
 

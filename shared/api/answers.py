@@ -34,6 +34,13 @@ class LimitsAnswer(Answer):
     vcpu_in_flight: int | None
 
 
+class UsageAnswer(Answer):
+    """What a tenant has open, where a limit has it counted; else null. It is not counted beyond a limit."""
+
+    open_jobs: Number | None
+    vcpu_in_flight: Annotated[float, Field(ge=0)] | None
+
+
 class TenantAnswer(Answer):
     """Who you are here. A tenant that an operator made may lack what its identity did not bring."""
 
@@ -44,10 +51,11 @@ class TenantAnswer(Answer):
     created_at: Time | None
     deleted_at: Annotated[Time | None, Field(description="Since when it is being deleted.")]
     limits: LimitsAnswer
+    usage: UsageAnswer
 
     @classmethod
-    def of(cls, tenant: Tenant, limits: Limits) -> Self:
-        """Show a tenant, and the limits that hold for it."""
+    def of(cls, tenant: Tenant, limits: Limits, usage: tuple[int | None, float | None]) -> Self:
+        """Show a tenant, the limits that hold for it, and how much of them is used."""
         return cls(
             tenant_id=tenant.tenant_id,
             email=tenant.email,
@@ -56,6 +64,7 @@ class TenantAnswer(Answer):
             created_at=shown_time(tenant.created_at),
             deleted_at=shown_time(tenant.deleted_at),
             limits=LimitsAnswer(**asdict(limits)),
+            usage=UsageAnswer(open_jobs=usage[0], vcpu_in_flight=usage[1]),
         )
 
 

@@ -128,7 +128,7 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="Follow a job's audit trail as it grows.",
         answers={},
         events={"transition": answers.TransitionAnswer, "end": answers.StreamEnd},
-        refusals=(errors.NotFound,),
+        refusals=(errors.NotFound, errors.ResourceExhausted),
     ),
     Operation(
         id="read_logs",
@@ -138,7 +138,7 @@ OPERATIONS: tuple[Operation, ...] = (
         query=queries.LogsQuery,
         answers={200: answers.LogPage},
         events={"log": answers.LogEntryAnswer, "end": answers.StreamEnd},
-        refusals=(errors.NotFound,),
+        refusals=(errors.NotFound, errors.ResourceExhausted),
     ),
     Operation(
         id="cancel_job",
@@ -161,7 +161,7 @@ OPERATIONS: tuple[Operation, ...] = (
         id="get_tenant",
         method="GET",
         path="/v1/tenant",
-        summary="Show who you are here. The first submission makes your tenant; before it: 404.",
+        summary="Show who you are here. The first accepted submission makes your tenant; before it: 404.",
         answers={200: answers.TenantAnswer},
         refusals=(errors.NotFound,),
     ),

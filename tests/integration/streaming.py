@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,12 @@ class Server:
     wire: Wire
     headers: dict[str, str]
     stranger: dict[str, str]
+    mint: Callable[[str], str]
+
+    def others(self, count: int) -> list[Server]:
+        """The same for callers who have not been here yet."""
+        tokens = [self.mint(f"{uuid.uuid4().hex}@example.com") for _ in range(count)]
+        return [replace(self, headers={"Authorization": f"Bearer {token}"}) for token in tokens]
 
     def submit(self, *commands: str, **fields: Any) -> str:
         body = {"image_uri": "busybox", "commands": list(commands), **fields}
@@ -131,7 +138,8 @@ def streaming_server(
         headers, stranger = (
             {"Authorization": f"Bearer {api.issuers[0].mint(f'{who}@example.com')}"} for who in ("ann", "bob")
         )
-        yield Server(api.client, make_platform(api.database, batch_server), wire, headers, stranger)
+        platform = make_platform(api.database, batch_server)
+        yield Server(api.client, platform, wire, headers, stranger, api.issuers[0].mint)
     (log,) = (folder / "logs").glob("submission-*.log")
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert lines

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -41,6 +41,11 @@ GRANTED: Mapping[str, int] = {
     "get_tenant": 200,
     "delete_tenant": 202,
 }
+# What is asked in two ways, each with cells of its own.
+VARIANTS: Sequence[tuple[str, Mapping[str, str]]] = [
+    *((operation, {}) for operation in sorted(GRANTED)),
+    ("read_logs", {"follow": "true"}),
+]
 # What is answered to whoever asks.
 ANONYMOUS = {"health", "get_openapi"}
 # What operators may ask of other tenants.
@@ -96,6 +101,7 @@ class Scene:
     jobs: dict[str, str] = field(default_factory=dict)
     tenant_id: str = ""
     canary: str = field(default_factory=lambda: f"canary{uuid.uuid4().hex}")
+    params: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         local, elsewhere = self.api.issuers
@@ -138,8 +144,13 @@ class Scene:
 
     def ask(self, principal: str, job_id: str = "", **params: str) -> httpx.Response:
         """Try the operation."""
+        return self.ask_as(self.route.method, principal, job_id, **params)
+
+    def ask_as(self, method: str, principal: str, job_id: str = "", **params: str) -> httpx.Response:
+        """Try it with this method."""
         path = self.route.path.replace("{job_id}", job_id)
-        answer = self.send(principal, self.route.method, path, BODIES.get(self.route.id), **params)
+        body = None if method == "HEAD" else BODIES.get(self.route.id)
+        answer = self.send(principal, method, path, body, **self.params, **params)
         assert answer.status_code < 500, (principal, job_id, params, answer.text)
         if principal != "owner" and "tenant_id" not in params:
             self.assert_nothing_leaks(answer)
@@ -176,6 +187,7 @@ def api(
     settings = {
         "JENNAH_ADMIT": json.dumps({"domains": ["example.com"]}),
         "JENNAH_OPERATORS": json.dumps({"claim": claim}),
+        "JENNAH_STREAM_SECONDS": "0.1",
     }
     folder = tmp_path_factory.mktemp("matrix")
     providers = ("local", "elsewhere")
@@ -204,9 +216,11 @@ def test_what_is_public_is_the_same_for_everybody(
     assert len({seen_of(scene.ask(principal)) for principal in PRINCIPALS}) == 1
 
 
-@pytest.mark.parametrize("operation", sorted(GRANTED))
-def test_who_may(api: ApiProcess, served: dict[str, Route], operation: str) -> None:
-    scene = Scene(api, served[operation])
+@pytest.mark.parametrize(("operation", "params"), VARIANTS, ids=str)
+def test_who_may(
+    api: ApiProcess, served: dict[str, Route], operation: str, params: Mapping[str, str]
+) -> None:
+    scene = Scene(api, served[operation], params=params)
     foreign, missing = scene.jobs["owner"], str(uuid.uuid4())
     targets = (foreign, missing, *MALFORMED) if scene.route.of_a_job else ("",)
     with unchanged(api.database):
@@ -226,6 +240,25 @@ def test_who_may(api: ApiProcess, served: dict[str, Route], operation: str) -> N
         expected = 404 if operation in OF_A_TENANT else GRANTED[operation]
         with unchanged(api.database) if operation not in BODIES else nullcontext():
             assert scene.ask("no tenant yet").status_code == expected
+
+
+@pytest.mark.parametrize(
+    ("operation", "params"), [*VARIANTS, *((operation, {}) for operation in sorted(ANONYMOUS))], ids=str
+)
+def test_head_is_get_without_the_body(
+    api: ApiProcess, served: dict[str, Route], operation: str, params: Mapping[str, str]
+) -> None:
+    """For everybody alike; and where GET is not answered, HEAD is not."""
+    scene = Scene(api, served[operation], params=params)
+    with unchanged(api.database):
+        for principal in PRINCIPALS:
+            own = [scene.jobs[principal]] if principal in TENANTS else []
+            targets = (*own, scene.jobs["owner"], str(uuid.uuid4()), *MALFORMED)
+            for job_id in targets if scene.route.of_a_job else ("",):
+                head, get = (scene.ask_as(method, principal, job_id) for method in ("HEAD", "GET"))
+                assert head.content == b""
+                get.headers.pop("Transfer-Encoding", None)  # of a body that is not there
+                assert seen_of(head)[::2] == seen_of(get)[::2], (principal, job_id)
 
 
 @pytest.mark.parametrize("operation", sorted(ACROSS))

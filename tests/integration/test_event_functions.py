@@ -310,6 +310,19 @@ def test_with_a_wrong_setting_a_function_does_not_start(
         process.kill()
 
 
+def test_without_an_account_for_jobs_only_the_local_batch_is_given_any(
+    processes: Processes, tmp_path: Path
+) -> None:
+    settings = {"BATCH_EMULATOR_HOST": ""}
+    process = start_function(processes, Services(tmp_path, free_port(), settings=settings), "scheduling")
+    try:
+        assert process.wait(30)
+        assert process.exit_code == 1
+        assert process.log.read_text().startswith("JENNAH_JOB_SERVICE_ACCOUNT is not set: ")
+    finally:
+        process.kill()
+
+
 @pytest.mark.parametrize("function", ["scheduling", "notification"])
 def test_poison_ends_in_the_dead_letter_topic(cloud: Cloud, poison: Poison, function: str) -> None:
     """A tick that comes through Pub/Sub can't be poison: only the time of its publishing is read."""

@@ -8,23 +8,28 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
-from google.cloud.spanner_v1 import JsonObject
+from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, JsonObject, KeySet
 from google.cloud.spanner_v1.database import Database
 from google.cloud.spanner_v1.instance import Instance
 
 from jennah.local.batch_server import BatchServer
 from jennah.local.processes import Processes
 from shared.api.spec import SubmitRequest
-from shared.config import Limits
+from shared.config import Limits, Timing
 from shared.errors import ResourceExhausted
 from shared.limits import COUNT_SECONDS, Limiter, Usage
+from shared.rows import Reads
+from shared.tenant_deletion import TenantDeletion
+from shared.transitions import Transitions
 from shared.usage import OpenJobs
 from tests.integration.api_process import ApiProcess, running_api
 from tests.integration.conftest import Platform, make_platform
+from tests.integration.function_process import unchanged
 from tests.integration.wire import Wire
 
 ALL = Limits(open_jobs=1000, vcpu_in_flight=1000)
@@ -168,9 +173,15 @@ class Caller:
     api: ApiProcess
     subject: str
 
-    def post(self, path: str, body: object = None, key: str | None = None) -> httpx.Response:
+    def headers(self) -> dict[str, str]:
         token = self.api.issuers[0].mint("a@example.com", sub=self.subject)
-        headers = {"Authorization": f"Bearer {token}"} | ({"Idempotency-Key": key} if key else {})
+        return {"Authorization": f"Bearer {token}"}
+
+    def get(self, path: str) -> httpx.Response:
+        return self.api.client.get(path, headers=self.headers())
+
+    def post(self, path: str, body: object = None, key: str | None = None) -> httpx.Response:
+        headers = self.headers() | ({"Idempotency-Key": key} if key else {})
         return self.api.client.post(path, json=body, headers=headers)
 
 
@@ -198,6 +209,15 @@ def test_a_tenant_that_has_enough_is_told_so(ann: Caller) -> None:
     assert Caller(ann.api, uuid.uuid4().hex).post("/v1/jobs", BODY).status_code == 201
 
 
+def test_a_tenant_sees_why_it_is_refused(ann: Caller) -> None:
+    for _ in range(3):
+        ann.post("/v1/jobs", BODY)
+    refused(ann.post("/v1/jobs", BODY), "open_jobs")
+    tenant = ann.get("/v1/tenant").json()
+    assert tenant["limits"] == {"open_jobs": 3, "submissions_per_minute": 100, "vcpu_in_flight": None}
+    assert tenant["usage"] == {"open_jobs": 3, "vcpu_in_flight": None}
+
+
 def test_a_batch_counts_its_jobs(ann: Caller) -> None:
     refused(ann.post("/v1/jobs:batchCreate", {"requests": [BODY] * 4}), "open_jobs")
     batch = {"requests": [BODY] * 3}
@@ -219,6 +239,45 @@ def test_the_operator_may_give_a_tenant_other_limits(ann: Caller) -> None:
         batch.insert("Tenants", columns, [[str(uuid.uuid4()), "local", ann.subject, own]])
     assert [ann.post("/v1/jobs", BODY).status_code for _ in range(5)] == [201] * 5
     refused(ann.post("/v1/jobs", BODY), "submissions_per_minute")
+
+
+def test_a_first_submission_that_is_refused_makes_no_tenant(ann: Caller) -> None:
+    with unchanged(ann.api.database):
+        refused(ann.post("/v1/jobs:batchCreate", {"requests": [BODY] * 4}), "open_jobs")
+        secret = {"A": "projects/p/secrets/s/versions/1"}
+        assert ann.post("/v1/jobs", {**BODY, "secret_env": secret}).status_code == 400
+    # Whatever is refused counts.
+    for _ in range(24):
+        ann.post("/v1/jobs:batchCreate", {"requests": [BODY] * 4})
+    with unchanged(ann.api.database):
+        refused(ann.post("/v1/jobs", BODY), "submissions_per_minute")
+
+
+def test_who_is_blocked_stays_blocked_after_leaving(ann: Caller) -> None:
+    """Also where everybody is admitted."""
+    database, tenant_id = ann.api.database, str(uuid.uuid4())
+    with database.batch() as batch:
+        columns = ["TenantId", "OAuthProvider", "OAuthUserId", "DeletedAt", "Limits"]
+        limits = JsonObject({"open_jobs": 0})
+        batch.insert("Tenants", columns, [[tenant_id, "local", ann.subject, COMMIT_TIMESTAMP, limits]])
+    reads, timing = Reads(database), Timing()
+    TenantDeletion(
+        database,
+        reads=reads,
+        transitions=Transitions(database, timing=timing, now=in_an_hour),
+        publish=lambda *_: None,
+        timing=timing,
+        now=in_an_hour,
+    ).proceed(until=in_an_hour() + timedelta(minutes=1))
+    with database.snapshot() as snapshot:
+        assert list(snapshot.read("Tenants", ["TenantId"], KeySet(keys=[[tenant_id]]))) == []
+    with unchanged(database):
+        for path, body in (("/v1/jobs", BODY), ("/v1/jobs:batchCreate", {"requests": [BODY]})):
+            refused(ann.post(path, body), "open_jobs")
+
+
+def in_an_hour() -> datetime:
+    return datetime.now(UTC) + timedelta(hours=1)
 
 
 def test_a_wrong_request_and_a_read_spend_nothing(ann: Caller) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +113,25 @@ def test_every_attempt_has_its_own_log(server: Server) -> None:
     for missing in ({"attempt": 3}, {"task": 1}, {"attempt": 1, "task": 9}):
         answer = server.client.get(f"/v1/jobs/{job_id}/logs", headers=server.headers, params=missing)
         assert (answer.status_code, answer.json()["error"]["status"]) == (404, "NOT_FOUND")
+
+
+def test_the_log_of_a_cancelled_job_ends_with_its_task_not_with_the_job(server: Server) -> None:
+    job_id = server.submit("sleep", "600")
+    server.schedule(job_id)
+    server.cancel(job_id)
+    key, database = server.key(job_id), server.platform.database
+    late = datetime.now(UTC) + timedelta(hours=1)
+
+    def write(finished_at: datetime) -> None:
+        with database.batch() as batch:
+            batch.update("Jobs", ("TenantId", "JobId", "NextCheckAt"), [(*key, None)])
+            columns = ("TenantId", "JobId", "Attempt", "FinishedAt")
+            batch.update("JobAttempts", columns, [(*key, 1, finished_at)])
+
+    write(late)
+    assert server.log(job_id)["next_page_token"] is not None
+    write(late - timedelta(hours=2))
+    assert server.log(job_id)["next_page_token"] is None
 
 
 def test_every_task_has_its_own_log(server: Server) -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
@@ -100,8 +101,10 @@ def test_a_stream_reads_spanner_once_a_second_at_most(server: Server) -> None:
 def test_half_of_the_threads_stream_and_the_others_answer(server: Server) -> None:
     job_id = server.submit("true")
     with ExitStack() as stack:
-        path = f"/v1/jobs/{job_id}/events"
-        opened = [stack.enter_context(server.stream(path)) for _ in range(THREADS // 2)]
+        opened = [
+            stack.enter_context(other.stream(f"/v1/jobs/{other.submit('true')}/events"))
+            for other in server.others(THREADS // 2)
+        ]
         assert [next(events).data["to_status"] for events in opened] == ["PENDING"] * len(opened)
         for path in ("events", "logs?follow=true"):
             refused = server.client.get(f"/v1/jobs/{job_id}/{path}", headers=server.headers)
@@ -120,16 +123,62 @@ def test_half_of_the_threads_stream_and_the_others_answer(server: Server) -> Non
     server.cancel(job_id)
 
 
+def test_one_tenant_has_a_share_of_the_streams(server: Server) -> None:
+    (other,) = server.others(1)
+    job_id, theirs = server.submit("true"), other.submit("true")
+    with ExitStack() as stack:
+        stack.enter_context(server.stream(f"/v1/jobs/{job_id}/events"))
+        stack.enter_context(server.stream(f"/v1/jobs/{job_id}/logs", follow="true"))
+        for path in ("events", "logs?follow=true"):
+            refused = server.client.get(f"/v1/jobs/{job_id}/{path}", headers=server.headers)
+            assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
+            error = refused.json()["error"]
+            assert (error["status"], error["details"]) == ("RESOURCE_EXHAUSTED", [{"limit": "streams"}])
+        assert server.log(job_id)["entries"] == []
+        with other.stream(f"/v1/jobs/{theirs}/events") as events:
+            assert next(events).kind == "transition"
+    until(lambda: server.client.head(f"/v1/jobs/{job_id}/events", headers=server.headers).is_success)
+    server.cancel(job_id)
+
+
+def test_one_tenant_has_a_share_of_the_reads_of_logs(server: Server) -> None:
+    (other,) = server.others(1)
+    jobs = [who.submit("true") for who in (server, other)]
+    for who, job_id in zip((server, other), jobs, strict=True):
+        who.schedule(job_id)
+        who.finish(job_id)
+    path = f"/v1/jobs/{jobs[0]}/logs"
+    with (
+        server.platform.faults.hold("ListLogEntries", times=1, moment="before") as held,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        slow = pool.submit(server.client.get, path, headers=server.headers)
+        held.wait()
+        refused = server.client.get(path, headers=server.headers)
+        assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
+        assert refused.json()["error"]["details"] == [{"limit": "log_reads"}]
+        assert other.log(jobs[1])["entries"] == []
+        held.release()
+        assert slow.result().status_code == 200
+    assert server.log(jobs[0])["entries"] == []
+
+
 def test_who_does_not_read_holds_no_thread_for_longer_than_a_stream_lasts(server: Server) -> None:
-    job_id = server.submit("sh", "-c", "yes 0123456789012345678901234567890123456789 | head -c 20000000")
-    server.schedule(job_id)
-    server.finish(job_id)
+    others = server.others(THREADS // 2)
+    jobs = [
+        who.submit("sh", "-c", "yes 0123456789012345678901234567890123456789 | head -c 5000000")
+        for who in others
+    ]
+    for who, job_id in zip(others, jobs, strict=True):
+        who.schedule(job_id)
+        who.finish(job_id)
+    own = server.submit("true")
     started = time.monotonic()
     with ExitStack() as stack:
-        for _ in range(THREADS // 2):
-            stack.enter_context(server.stream(f"/v1/jobs/{job_id}/logs", follow="true"))
+        for who, job_id in zip(others, jobs, strict=True):
+            stack.enter_context(who.stream(f"/v1/jobs/{job_id}/logs", follow="true"))
         until(
-            lambda: server.client.head(f"/v1/jobs/{job_id}/events", headers=server.headers).is_success,
+            lambda: server.client.head(f"/v1/jobs/{own}/events", headers=server.headers).is_success,
             STREAM_SECONDS + 10,
         )
     assert time.monotonic() - started < STREAM_SECONDS + 10

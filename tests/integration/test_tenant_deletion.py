@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, KeySet
@@ -216,6 +217,30 @@ def test_it_takes_no_more_time_than_it_is_given(platform: Platform) -> None:
         platform.deletion.proceed(until=platform.now() - timedelta(seconds=1))
     platform.deletion.proceed(until=platform.now() + timedelta(minutes=1))
     assert left(platform) == []
+
+
+def test_a_turn_ends_when_time_is_up_and_the_next_tick_goes_on(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [platform.submit("true") for _ in range(6)]
+    begin(platform, platform.tenant_id)
+    platform.published.clear()
+    apply = platform.transitions.apply
+
+    def slow(*arguments: Any, **named: Any) -> Any:
+        platform.clock += timedelta(minutes=10)
+        return apply(*arguments, **named)
+
+    monkeypatch.setattr(platform.transitions, "apply", slow)
+
+    def cancelled() -> int:
+        return [platform.status(key) for key in keys].count(JobStatus.CANCELLED)
+
+    platform.deletion.proceed(until=platform.now() + timedelta(minutes=15))
+    assert cancelled() == len(platform.published) == 2
+    platform.deletion.proceed(until=platform.now() + timedelta(minutes=15))
+    assert cancelled() == len(platform.published) == 4
+    assert left(platform) == [platform.tenant_id]
 
 
 def test_when_it_fails_jobs_are_looked_at_all_the_same(

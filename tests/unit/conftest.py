@@ -164,6 +164,7 @@ def tenant() -> dict[str, Any]:
         "created_at": "2026-01-02T03:04:05.678901Z",
         "deleted_at": None,
         "limits": {"open_jobs": 5, "submissions_per_minute": None, "vcpu_in_flight": None},
+        "usage": {"open_jobs": 3, "vcpu_in_flight": None},
     }
 
 

@@ -21,6 +21,7 @@ EVERYWHERE = {400, 401, 403, 503}
 # Shapes without a table: what is in them stands with the shape that they hold, or on another page.
 ELSEWHERE = {
     *("Document", "Health", "JobDetails", "JobPage", "JobBatch", "TransitionPage", "LogPage", "LimitsAnswer"),
+    "UsageAnswer",
     *("ErrorAnswer", "ErrorBody", "JobStatus", "Provisioning"),
     *("ResourcesAnswer", "GpusAnswer", "MountAnswer"),
 }

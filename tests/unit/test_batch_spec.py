@@ -235,6 +235,7 @@ def test_a_spot_vm_is_asked_for_and_nothing_else_of_the_machine(
     [
         ({"machine_type": "n2-standard-8"}, {"machine_type": "n2-standard-8"}, False),
         ({"machine_type": "a2-highgpu-1g"}, {"machine_type": "a2-highgpu-1g"}, True),
+        ({"machine_type": "a4x-highgpu-4g"}, {"machine_type": "a4x-highgpu-4g"}, True),
         ({"machine_type": "g2-standard-4"}, {"machine_type": "g2-standard-4"}, True),
         (
             {"gpus": Gpus(type="nvidia-tesla-t4", count=2)},

@@ -51,6 +51,16 @@ def test_defaults_are_productions() -> None:
     assert settings.batch_parent == "projects/my-project/locations/us-central1"
 
 
+def test_jobs_never_run_as_the_projects_default_account() -> None:
+    with pytest.raises(SettingsError, match=r"^JENNAH_JOB_SERVICE_ACCOUNT is not set: set it to [^.]*\.$"):
+        Settings.from_env(NEEDED).require_job_account()
+    for enough in (
+        {"JENNAH_JOB_SERVICE_ACCOUNT": "jobs@my-project.iam.gserviceaccount.com"},
+        {"BATCH_EMULATOR_HOST": "127.0.0.1:9"},
+    ):
+        Settings.from_env({**NEEDED, **enough}).require_job_account()
+
+
 def test_what_is_empty_counts_as_not_set() -> None:
     names = ["SPANNER_DATABASE", "JENNAH_REGION", "JENNAH_DEPLOYMENT", "JENNAH_JOBS_TOPIC", "JENNAH_ADMIT"]
     names += ["JENNAH_OIDC_ISSUERS", "BATCH_EMULATOR_HOST", "SPANNER_EMULATOR_HOST", "JENNAH_TICK_SECONDS"]

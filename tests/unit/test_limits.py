@@ -23,6 +23,25 @@ from shared.spec import JobSpec
 SMALL = JobSpec(profile="small")  # 1 vCPU
 TENANT = "tenant"
 
+# By Compute Engine's list of accelerator-optimized machine types; what is not there counts as the most.
+MACHINES_WITH_GPUS = {
+    "a2-highgpu-1g": 12,
+    "a2-megagpu-16g": 96,
+    "a2-ultragpu-8g": 96,
+    "a3-highgpu-1g": 26,
+    "a3-highgpu-8g": 208,
+    "a3-megagpu-8g": 208,
+    "a3-edgegpu-8g": 208,
+    "a3-ultragpu-8g": 224,
+    "a4-highgpu-8g": 224,
+    "a4x-highgpu-4g": 140,
+    "a9-newgpu-8g": 416,
+    "a2-ultragpu-1g-nolssd": 12,
+    "ct5p-hightpu-4t": 208,
+    "g2-standard-96": 96,
+    "g4-standard-384": 384,
+}
+
 
 @dataclass
 class World:
@@ -179,6 +198,27 @@ def test_what_brought_no_new_job_takes_no_room() -> None:
         world.submit(new=False)
     world.submit()
     world.refusal()
+
+
+@pytest.mark.parametrize(
+    ("limits", "usage", "counts"),
+    [
+        (Limits(), (None, None), 0),
+        (Limits(submissions_per_minute=9), (None, None), 0),
+        (Limits(open_jobs=9), (4, None), 1),
+        (Limits(vcpu_in_flight=9), (None, 3.5), 1),
+        (Limits(open_jobs=9, vcpu_in_flight=9), (4, 3.5), 1),
+    ],
+    ids=str,
+)
+def test_what_is_used_is_told_as_it_is_counted(
+    limits: Limits, usage: tuple[int | None, float | None], counts: int
+) -> None:
+    world = World(limits, open=Usage(3, 2500))
+    world.submit()
+    for _ in range(9):
+        assert world.limiter.of(TENANT, None).usage() == usage
+    assert world.counts == counts
 
 
 def test_a_replay_is_let_through_where_there_is_no_room() -> None:
@@ -389,7 +429,7 @@ def test_so_many_tenants_are_remembered() -> None:
         (JobSpec(profile=None, machine_type="n2-custom-6-8192"), 6),
         (JobSpec(profile=None, machine_type="c3-standard-88-lssd"), 88),
         (JobSpec(profile=None, machine_type="m1-ultramem-40"), 40),
-        (JobSpec(profile=None, machine_type="a3-highgpu-8g"), 208),
+        *((JobSpec(profile=None, machine_type=name), cpus) for name, cpus in MACHINES_WITH_GPUS.items()),
         (JobSpec(profile=None, machine_type="e2-small"), 2),
     ],
     ids=lambda value: getattr(value, "machine_type", None) or str(value)[:40],

@@ -12,9 +12,12 @@ import pytest
 from google.api_core.exceptions import ServiceUnavailable
 
 from shared.errors import NotFound, Unavailable
+from shared.places import Places
 from shared.streams import LONGEST_PAUSE, SHORTEST_PAUSE, Client, Event, Feed, News, Stream, Streams
 
 SECONDS = 45.0
+
+somebody = itertools.count()  # callers, each of whom opens one stream
 
 
 class Scene(Client):
@@ -40,7 +43,7 @@ class Scene(Client):
         return self.reads
 
     def streams(self, most: int = 1) -> Streams:
-        return Streams(most=most, seconds=SECONDS, clock=self.clock)
+        return Streams(Places("streams", most), seconds=SECONDS, clock=self.clock)
 
 
 @pytest.fixture
@@ -82,7 +85,7 @@ def test_an_event_is_lines_and_its_data_one_of_them() -> None:
 
 def test_a_feed_that_is_silent_is_asked_less_and_less_often_until_the_time_is_over(scene: Scene) -> None:
     asked: list[float] = []
-    chunks = sent(scene.streams().open(telling(scene, [], asked)), scene)
+    chunks = sent(scene.streams().open(next(somebody), telling(scene, [], asked)), scene)
     assert scene.now == SECONDS
     pauses = [later - earlier for earlier, later in itertools.pairwise(asked)]
     assert pauses[0] == SHORTEST_PAUSE
@@ -97,7 +100,7 @@ def test_news_shortens_the_pauses_again(scene: Scene) -> None:
     asked: list[float] = []
     quiet = [News()] * 9
     feed = telling(scene, [*quiet, News([event(1)]), News([event(2)], ended=True)], asked)
-    chunks = sent(scene.streams().open(feed), scene)
+    chunks = sent(scene.streams().open(next(somebody), feed), scene)
     assert chunks[-2:] == [event(1).encoded(), event(2).encoded()]
     assert asked[-2] - asked[-3] > 2 * SHORTEST_PAUSE
     assert asked[-1] - asked[-2] == pytest.approx(SHORTEST_PAUSE)
@@ -106,7 +109,7 @@ def test_news_shortens_the_pauses_again(scene: Scene) -> None:
 def test_what_is_there_already_is_asked_for_without_a_pause(scene: Scene) -> None:
     asked: list[float] = []
     feed = telling(scene, [News([event(1)], more=True), News([event(2)], ended=True)], asked)
-    sent(scene.streams().open(feed), scene)
+    sent(scene.streams().open(next(somebody), feed), scene)
     assert asked == [0, 0]
 
 
@@ -115,13 +118,13 @@ def test_more_than_a_stream_may_last_is_not_sent_on(scene: Scene) -> None:
         scene.now += 1
         return News([event(1)], more=True)
 
-    assert len(sent(scene.streams().open(feed), scene)) <= SECONDS + 2
+    assert len(sent(scene.streams().open(next(somebody), feed), scene)) <= SECONDS + 2
 
 
 @pytest.mark.parametrize("error", [Unavailable("not now"), ServiceUnavailable("not now")])
 def test_a_feed_that_fails_is_asked_again(scene: Scene, error: Exception) -> None:
     feed = telling(scene, [News(), error, News([event(1)], ended=True)], [])
-    assert sent(scene.streams().open(feed), scene)[-1] == event(1).encoded()
+    assert sent(scene.streams().open(next(somebody), feed), scene)[-1] == event(1).encoded()
 
 
 def test_a_feed_that_breaks_ends_the_stream_and_is_logged(
@@ -129,7 +132,10 @@ def test_a_feed_that_breaks_ends_the_stream_and_is_logged(
 ) -> None:
     logged: list[str] = []
     monkeypatch.setattr(logging.getLogger("shared.streams"), "exception", logged.append)
-    assert len(sent(scene.streams().open(telling(scene, [News(), ValueError("x")], [])), scene)) == 1
+    assert (
+        len(sent(scene.streams().open(next(somebody), telling(scene, [News(), ValueError("x")], [])), scene))
+        == 1
+    )
     assert scene.now == SHORTEST_PAUSE
     assert logged == ["a stream broke"]
 
@@ -137,47 +143,56 @@ def test_a_feed_that_breaks_ends_the_stream_and_is_logged(
 def test_nothing_is_asked_for_whoever_has_left(scene: Scene) -> None:
     scene.leaves_at = 5
     asked: list[float] = []
-    sent(scene.streams().open(telling(scene, [], asked)), scene)
+    sent(scene.streams().open(next(somebody), telling(scene, [], asked)), scene)
     assert max(asked) < 5
 
 
 def test_whoever_does_not_read_is_left_alone_when_the_time_is_over(scene: Scene) -> None:
     scene.reads = False
-    chunks = sent(scene.streams().open(telling(scene, [News([event(1)])], [])), scene)
+    chunks = sent(scene.streams().open(next(somebody), telling(scene, [News([event(1)])], [])), scene)
     assert chunks == [b"retry: 1000\n\n"]
     assert scene.now == SECONDS
 
 
 def test_big_news_is_sent_in_pieces_that_any_socket_takes(scene: Scene) -> None:
     big = Event("log", {"text": "x" * 100_000}, "1")
-    chunks = sent(scene.streams().open(telling(scene, [News([big], ended=True)], [])), scene)
+    chunks = sent(scene.streams().open(next(somebody), telling(scene, [News([big], ended=True)], [])), scene)
     assert b"".join(chunks[1:]) == big.encoded()
     assert max(map(len, chunks)) <= 4096
 
 
 def test_only_so_many_are_open_and_a_closed_one_makes_room_once(scene: Scene) -> None:
     streams = scene.streams(2)
-    first, _ = (streams.open(News) for _ in range(2))
+    first, _ = (streams.open(next(somebody), News) for _ in range(2))
     with pytest.raises(Unavailable):
-        streams.open(News)
+        streams.open(next(somebody), News)
     body = first.to(scene)  # which nobody ever reads
     body.close()
     body.close()
-    streams.open(News)
+    streams.open(next(somebody), News)
     with pytest.raises(Unavailable):
-        streams.open(News)
+        streams.open(next(somebody), News)
 
 
 def test_a_stream_that_is_refused_takes_no_room(scene: Scene) -> None:
     streams = scene.streams()
     with pytest.raises(NotFound):
-        streams.open(telling(scene, [NotFound.of_job()], []))
-    streams.open(News)
+        streams.open(next(somebody), telling(scene, [NotFound.of_job()], []))
+    streams.open(next(somebody), News)
+
+
+def test_the_first_look_counts_as_the_streams_time(scene: Scene) -> None:
+    def slow() -> News:
+        scene.now += 9
+        return News()
+
+    sent(scene.streams().open(next(somebody), slow), scene)
+    assert scene.now <= SECONDS + 9
 
 
 def test_one_thread_streams_nothing(scene: Scene) -> None:
     with pytest.raises(Unavailable):
-        scene.streams(0).open(News)
+        scene.streams(0).open(next(somebody), News)
 
 
 @pytest.fixture

@@ -66,6 +66,32 @@ def test_what_is_left_of_a_batch_is_answered(server: Server, ann: Caller) -> Non
     assert (again.status_code, again.json()["jobs"]) == (200, [jobs[0], jobs[2]])
 
 
+def test_the_first_of_a_batch_keeps_its_key_while_others_are_there(server: Server, ann: Caller) -> None:
+    """Else the key would bring the whole batch anew."""
+    jobs = create(ann, batch(3), key="k").json()["jobs"]
+    with server.database.batch() as write:
+        columns = ("TenantId", "JobId", "Status", "NextCheckAt", "CreatedAt")
+        write.update(
+            "Jobs", columns, [(job["tenant_id"], job["job_id"], "FAILED", None, None) for job in jobs]
+        )
+    first, *others = [f"/v1/jobs/{job['job_id']}" for job in jobs]
+    for other in others:
+        with unchanged(server.database):
+            assert "batch" in refused(ann.call("DELETE", first), 409, "FAILED_PRECONDITION")["message"]
+            assert create(ann, batch(3), key="k").status_code == 200
+        assert ann.call("DELETE", other).status_code == 204
+    assert ann.call("DELETE", first).status_code == 204
+    assert create(ann, batch(3), key="k").status_code == 201
+
+
+def test_the_first_of_a_batch_without_a_key_is_a_job_like_others(server: Server, ann: Caller) -> None:
+    first = create(ann, batch(3)).json()["jobs"][0]
+    with server.database.batch() as write:
+        columns = ("TenantId", "JobId", "Status", "NextCheckAt", "CreatedAt")
+        write.update("Jobs", columns, [(first["tenant_id"], first["job_id"], "COMPLETED", None, None)])
+    assert ann.call("DELETE", f"/v1/jobs/{first['job_id']}").status_code == 204
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [

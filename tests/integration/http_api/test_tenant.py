@@ -8,7 +8,7 @@ from shared.model import is_uuid
 from tests.integration.function_process import unchanged
 from tests.integration.http_api.callers import Caller, Server, refused
 
-FIELDS = ["tenant_id", "email", "provider", "subject", "created_at", "deleted_at", "limits"]
+FIELDS = ["tenant_id", "email", "provider", "subject", "created_at", "deleted_at", "limits", "usage"]
 
 
 def test_a_tenant_is_shown(server: Server, ann: Caller) -> None:
@@ -25,6 +25,7 @@ def test_a_tenant_is_shown(server: Server, ann: Caller) -> None:
     assert tenant["created_at"] <= job["created_at"]
     assert tenant["deleted_at"] is None
     assert tenant["limits"] == dict.fromkeys(("open_jobs", "submissions_per_minute", "vcpu_in_flight"))
+    assert tenant["usage"] == {"open_jobs": None, "vcpu_in_flight": None}  # what has no limit is not counted
 
 
 def test_a_tenant_being_deleted_takes_no_jobs_at_once(server: Server, ann: Caller, bob: Caller) -> None:

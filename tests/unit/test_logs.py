@@ -1,0 +1,120 @@
+"""How pages of a log begin, end, and go on, whatever the place where logs are kept gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import pytest
+
+from shared.config import Timing
+from shared.logs import Logs
+from shared.model import Attempt, Job, JobKey, JobStatus
+from shared.rows import Reads
+from shared.task_logs import LogLine, LogPart, LogPlace
+
+KEY = JobKey("tenant", "job")
+START = datetime(2026, 7, 1, 12, tzinfo=UTC)
+ENDED = Job(
+    **KEY._asdict(),
+    image_uri="i",
+    status=JobStatus.COMPLETED,
+    batch_uid="j-1",
+    batch_parent="projects/p/locations/l",
+    completed_at=START,
+)
+
+
+def lines(*sizes: int) -> list[LogLine]:
+    return [
+        LogLine(LogPlace("2026-07-01T12:00:00Z", f"{number}"), "stdout", "x" * size)
+        for number, size in enumerate(sizes)
+    ]
+
+
+class Place:
+    """Where logs are kept, the job's row, and the time; a read of a row takes `slow`."""
+
+    def __init__(self, job: Job = ENDED, attempt: Attempt | None = None) -> None:
+        self.stored, self.stored_attempt = job, attempt
+        self.now = START + timedelta(hours=1)
+        self.slow = timedelta()
+        self.part = LogPart([], more=False)
+        self.asked: list[dict[str, Any]] = []
+
+    def job(self, _: JobKey) -> Job:
+        self.now += self.slow
+        return self.stored
+
+    def attempt(self, _: JobKey, number: int) -> Attempt | None:
+        assert number == 1
+        self.now += self.slow
+        return self.stored_attempt
+
+    def lines(self, **asked: Any) -> LogPart:
+        self.asked.append(asked)
+        return self.part
+
+    @property
+    def logs(self) -> Logs:
+        return Logs(reads=cast("Reads", self), task_logs=lambda: self, timing=Timing(), now=lambda: self.now)
+
+    def page(self, token: str | None = None) -> tuple[Sequence[LogLine], str | None]:
+        return self.logs.page(KEY, attempt=None, task=0, page_size=1000, page_token=token)
+
+
+def test_the_time_of_a_page_is_that_of_the_whole_call() -> None:
+    place = Place(replace(ENDED, status=JobStatus.CANCELLED))
+    place.page()
+    place.slow = timedelta(seconds=9)
+    place.page()
+    assert [asked["seconds"] for asked in place.asked] == [35, 17]
+    assert place.asked[0]["most_text"] == 4 * 1024 * 1024
+
+
+@pytest.mark.parametrize("more", [True, False])
+def test_a_page_that_ends_early_goes_on_where_it_stopped(more: bool) -> None:
+    place = Place()
+    place.part = LogPart(lines(1, 2), more=more)
+    found, token = place.page()
+    assert found == lines(1, 2)
+    assert (token is None) is not more
+    if token:
+        place.page(token)
+        assert place.asked[-1]["after"] == found[-1].place
+
+
+def test_a_page_holds_no_more_than_an_answer_may() -> None:
+    place = Place()
+    place.part = LogPart(lines(3_000_000, 1_000_000, 1_000_000), more=False)
+    found, token = place.page()
+    assert (len(found), token is None) == (2, False)
+    place.part = LogPart(lines(5_000_000, 1), more=False)
+    assert len(place.page()[0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "completed", "finished", "over"),
+    [
+        (JobStatus.COMPLETED, -40, None, True),
+        (JobStatus.COMPLETED, -20, None, False),
+        (JobStatus.CANCELLED, -40, -35, True),
+        (JobStatus.CANCELLED, -40, -20, False),
+        (JobStatus.CANCELLED, -20, -40, False),
+        (JobStatus.CANCELLED, -40, None, True),
+    ],
+)
+def test_a_log_is_over_a_while_after_the_later_of_the_jobs_end_and_its_tasks(
+    status: JobStatus, completed: int, finished: int | None, over: bool
+) -> None:
+    now = START + timedelta(hours=1)
+    at = None if finished is None else now + timedelta(seconds=finished)
+    job = replace(ENDED, status=status, completed_at=now + timedelta(seconds=completed))
+    assert (Place(job, Attempt(attempt=1, finished_at=at)).page()[1] is None) is over
+
+
+def test_the_log_of_a_job_that_is_owed_a_look_is_not_over() -> None:
+    place = Place(replace(ENDED, status=JobStatus.CANCELLED, next_check_at=START))
+    assert place.page()[1] is not None
