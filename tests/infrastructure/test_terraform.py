@@ -132,6 +132,8 @@ def test_functions_start_with_the_settings_of_an_example(example: str, terraform
         assert settings.job_service_account == "jennah-job@my-project.iam.gserviceaccount.com"
         assert [issuer.audience for issuer in settings.issuers] == [_GIVEN["oidc_client_id"]]
         assert settings.admission.domains == {"example.com"}
+        settings.require_job_account()
+        assert (settings.job_network is not None) == (example == "production")
         assert (ROOT / build["environment_variables"]["GOOGLE_FUNCTION_SOURCE"]).exists()
         assert service["ingress_settings"] == ("ALLOW_ALL" if name == "submission" else "ALLOW_INTERNAL_ONLY")
 
