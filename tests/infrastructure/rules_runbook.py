@@ -73,6 +73,9 @@ def runbook_names(configuration: Configuration) -> Iterator[str]:
         for name in typed:
             if name.replace("$JENNAH_DEPLOYMENT", "${var.deployment}") not in names:
                 yield f"docs/runbook.md: {name} is no {kind} of {', '.join(sorted(names))}"
+    for address in re.findall(r"'(google_\w+\.\w+)\[0\]'", configuration.runbook):
+        if "count" not in configuration.resource(address):
+            yield f"docs/runbook.md: there is no {address}[0]"
 
 
 def _names(configuration: Configuration, name: str) -> list[str]:
