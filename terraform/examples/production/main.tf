@@ -64,6 +64,7 @@ module "jennah" {
   # With more than 2,000 jobs in flight a tick can't ask Batch for each of them so soon: most have ended by then.
   times = { live_check = 900 }
 
+  # Google's services are reached without NAT, the internet by 2 × 252 machines at a time.
   job_network           = { cidr = "10.64.0.0/16", nat_addresses = 2 }
   notification_channels = var.notification_channels
   alerts                = { error_ratio = 0.01, submit_seconds = 1 }
