@@ -1,4 +1,4 @@
-"""docs/deploy.md: every command in it is one that its program takes."""
+"""docs/deploy.md: every command in it is one that its program takes. What terraform/README.md says agrees."""
 
 from __future__ import annotations
 
