@@ -30,8 +30,8 @@ locals {
     },
     { for name, seconds in var.times : "JENNAH_${upper(name)}_SECONDS" => tostring(seconds) if seconds != null },
     var.job_network == null ? {} : {
-      JENNAH_JOB_NETWORK    = google_compute_network.jobs[0].id
-      JENNAH_JOB_SUBNETWORK = google_compute_subnetwork.jobs[0].id
+      JENNAH_JOB_NETWORK    = "projects/${var.project_id}/global/networks/${google_compute_network.jobs[0].name}"
+      JENNAH_JOB_SUBNETWORK = "projects/${var.project_id}/regions/${var.region}/subnetworks/${google_compute_subnetwork.jobs[0].name}"
       # By Cloud NAT, whose addresses are known.
       JENNAH_JOB_EXTERNAL_IP = "none"
     },

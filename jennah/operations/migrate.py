@@ -15,7 +15,7 @@ from functools import partial
 from itertools import groupby
 from pathlib import Path
 
-from google.api_core.exceptions import AlreadyExists, GoogleAPICallError
+from google.api_core.exceptions import AlreadyExists, FailedPrecondition, GoogleAPICallError
 from google.cloud import spanner
 from google.cloud.spanner_v1.database import Database
 
@@ -223,8 +223,19 @@ class _Runner:
                 self.converge(partial(_missing, list(neighbours)))
                 continue
             for statement in neighbours:
-                rows = self._database.execute_partitioned_dml(statement.sql)
-                self._progress(f"changed at least {rows} rows")
+                self._progress(f"changed at least {self._change(statement.sql)} rows")
+
+    def _change(self, sql: str) -> int:
+        """Run DML, which every migration may run again, and return how many rows it changed at least."""
+        deadline = time.monotonic() + _CONTENTION_SECONDS
+        while True:
+            try:
+                return int(self._database.execute_partitioned_dml(sql))
+            except FailedPrecondition as error:
+                # So the emulator (1.5.28) answers where another transaction came in between, and not ABORTED.
+                if "transaction" not in error.message or time.monotonic() > deadline:
+                    raise
+                time.sleep(random.uniform(0, 0.2))  # noqa: S311 - jitter, no secret
 
     def converge(self, remaining: Callable[[Description], list[str]]) -> None:
         """Ask for the DDL that remains until none does, whoever else works at the same schema.

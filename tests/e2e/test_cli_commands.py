@@ -229,6 +229,7 @@ def test_operators_commands(jennah: Jennah, cloud: tuple[LocalCloud, Path]) -> N
     assert answer(jennah("migrate", "--json", **env))["applied"] == []
     assert answer(jennah("migrate", "--dry-run", "--json", **env))["pending"] == []
     assert jennah("check", **env).returncode == 0
+    assert jennah("doctor", **env).returncode == 0
     assert jennah("dispatch", **env).returncode == 0
     assert jennah("pause", "--reason", "looking", **env).returncode == 0
     assert jennah("resume", **env).returncode == 0
