@@ -114,10 +114,6 @@ def _chosen_by_google(kind: str, name: str, body: dict[str, Any]) -> str:
         ("google_service_account", "name"): f"projects/{project}/serviceAccounts/{account}",
         ("google_service_account", "id"): f"projects/{project}/serviceAccounts/{account}",
         ("google_project_iam_custom_role", "name"): f"projects/{project}/roles/{body.get('role_id')}",
-        ("google_compute_network", "id"): f"projects/{project}/global/networks/{body.get('name')}",
-        ("google_compute_subnetwork", "id"): (
-            f"projects/{project}/regions/{body.get('region')}/subnetworks/{body.get('name')}"
-        ),
         ("google_cloudfunctions2_function", "uri"): f"https://{body.get('name')}-made-up-uc.a.run.app",
     }
     return known.get((kind, name), f"{kind}.{name}")
