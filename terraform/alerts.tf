@@ -118,7 +118,7 @@ resource "google_monitoring_alert_policy" "log_events" {
 
   documentation {
     subject   = "${var.deployment}: ${each.value.title}"
-    content   = "${each.value.meaning} What to do: docs/runbook.md, ${each.key}."
+    content   = "${each.value.meaning} What to do: docs/runbook.md#${each.key}"
     mime_type = "text/markdown"
   }
 
@@ -211,7 +211,7 @@ resource "google_monitoring_alert_policy" "thresholds" {
 
   documentation {
     subject   = "${var.deployment}: ${each.value.title}"
-    content   = "${each.value.meaning} What to do: docs/runbook.md, ${each.key}."
+    content   = "${each.value.meaning} What to do: docs/runbook.md#${each.key}"
     mime_type = "text/markdown"
   }
 
@@ -244,7 +244,7 @@ resource "google_monitoring_alert_policy" "reconciliation_absent" {
 
   documentation {
     subject   = "${var.deployment}: Reconciliation does not run"
-    content   = "Lost messages are not healed, and jobs that were cancelled are not looked after. What to do: docs/runbook.md, reconciliation_absent."
+    content   = "Lost messages are not healed, and jobs that were cancelled are not looked after. What to do: docs/runbook.md#reconciliation_absent"
     mime_type = "text/markdown"
   }
 
@@ -273,7 +273,7 @@ resource "google_monitoring_alert_policy" "submit_latency" {
 
   documentation {
     subject   = "${var.deployment}: Submissions are slow"
-    content   = "What to do: docs/runbook.md, submit_latency."
+    content   = "What to do: docs/runbook.md#submit_latency"
     mime_type = "text/markdown"
   }
 }

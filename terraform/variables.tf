@@ -89,9 +89,9 @@ variable "topics" {
 }
 
 variable "dead_letter_retention_days" {
-  description = "How long dead letters are kept for an operator to look at them, in days."
+  description = "How long dead letters are kept for an operator to look at them, in days. Ticks are gone after one."
   type        = number
-  default     = 14
+  default     = 31
 
   validation {
     condition     = var.dead_letter_retention_days >= 1 && var.dead_letter_retention_days <= 31 && floor(var.dead_letter_retention_days) == var.dead_letter_retention_days

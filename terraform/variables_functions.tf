@@ -2,7 +2,8 @@ variable "functions" {
   description = <<-EOT
     Sizes of the functions. `concurrency` is how many requests an instance serves at once, and how many threads it has.
     `scheduling`: concurrency × max_instances bounds how many calls to Batch are open at a time. Batch takes 6,000
-    changes a minute in a region, creates and cancels together, and answers in about a second: 100 open ones use that up.
+    changes a minute in a region, creates and cancels together, and answers in about a second: 100 open ones use that up,
+    and 90 leave something to others (docs/scaling.md).
     `submission`: half of an instance's threads may hold streams. `reconciliation` has one tick a minute to answer.
   EOT
   type = object({
@@ -63,8 +64,8 @@ variable "functions" {
   }
 
   validation {
-    condition     = var.functions.scheduling.concurrency * var.functions.scheduling.max_instances <= 100
-    error_message = "functions: scheduling may have at most 100 open requests (concurrency × max_instances): Batch takes no more changes than that."
+    condition     = var.functions.scheduling.concurrency * var.functions.scheduling.max_instances <= 90
+    error_message = "functions: scheduling may have at most 90 open requests (concurrency × max_instances): Batch takes no more changes than that."
   }
 }
 
@@ -179,7 +180,7 @@ variable "images" {
 }
 
 variable "times" {
-  description = "Times that differ from the defaults, in seconds (README.md, Configuration: JENNAH_*_SECONDS). The tick is Cloud Scheduler's, a minute."
+  description = "Times that differ from the defaults, in seconds (docs/configuration.md, JENNAH_*_SECONDS). The tick is Cloud Scheduler's, a minute."
   type = object({
     pending_check       = optional(number)
     pending_check_limit = optional(number)

@@ -1,4 +1,4 @@
-"""docs/deploy.md: every command in it is one that its program takes."""
+"""docs/deploy.md: every command in it is one that its program takes. What terraform/README.md says agrees."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pytest
 from typer.main import get_command
 
 from jennah.cli import app
+from jennah.operations.deploy import Deploy
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "deploy.md").read_text()
@@ -107,3 +108,34 @@ def test_make_deploy_is_two_commands() -> None:
     section = GUIDE.partition("## The two commands")[2]
     first = section.partition("```sh\n")[2].partition("```")[0]
     assert first == "make deploy PROJECT=my-project\nmake deploy PROJECT=my-project APPLY=1\n"
+
+
+MODULE = (ROOT / "terraform" / "README.md").read_text()
+VARIABLES = set(
+    re.findall(
+        r'^variable "(\w+)"',
+        "".join(file.read_text() for file in (ROOT / "terraform").glob("variables*.tf")),
+        re.MULTILINE,
+    )
+)
+
+
+def test_a_module_is_deployed_in_the_same_steps() -> None:
+    section = MODULE.partition("## Deploying")[2].partition("\n## ")[0]
+    assert re.findall(r"-target=module\.jennah\.(\S+)", section) == list(Deploy("my-project").database)
+    (block,) = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+    subprocess.run(["bash", "-n"], input=block, text=True, check=True)
+    folder = re.search(r"^cd (\S+)$", block, re.MULTILINE)
+    assert folder is not None
+    assert 'module "jennah"' in (ROOT / folder[1] / "main.tf").read_text()
+
+
+def test_variables_that_are_named_exist() -> None:
+    table = MODULE.partition("## Settings")[2].partition("\n## ")[0]
+    named = {
+        name for row in re.findall(r"^\| (`[^|]+) \|", table, re.M) for name in re.findall(r"`(\w+)`", row)
+    }
+    assert len(named) >= 12
+    assert named <= VARIABLES
+    for block in blocks("hcl"):
+        assert set(re.findall(r"^(\w+) +=", block, re.MULTILINE)) <= VARIABLES

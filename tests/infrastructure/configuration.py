@@ -13,7 +13,7 @@ from typing import Any
 from tests.infrastructure import hcl
 from tests.infrastructure.calls import FUNCTIONS, Code
 from tests.infrastructure.hcl import Block
-from tests.infrastructure.places import PERMISSIONS, ROOT, SCHEMA, TERRAFORM
+from tests.infrastructure.places import PERMISSIONS, ROOT, RUNBOOK, SCHEMA, TERRAFORM
 from tests.infrastructure.tables import Tables
 
 
@@ -34,7 +34,7 @@ class Binding:
 
 
 class Configuration:
-    """All of terraform/, the page of permissions, and the functions' code.
+    """All of terraform/, the pages that are held to it, and the functions' code.
 
     Args:
         files: text by path, as `Configuration.files()` gives them.
@@ -43,6 +43,7 @@ class Configuration:
     def __init__(self, files: Mapping[str, str]) -> None:
         self.blocks = hcl.read({path: text for path, text in files.items() if path.endswith(".tf")})
         self.tables = Tables.read(files["permissions.md"])
+        self.runbook = files["runbook.md"]
         self.code = Code(files)
         self.locals = hcl.local_values(self.blocks)
 
@@ -52,7 +53,7 @@ class Configuration:
         files = {path.name: path.read_text() for path in sorted(TERRAFORM.glob("*.tf"))}
         code = [path for folder in ("functions", "shared") for path in sorted((ROOT / folder).rglob("*.py"))]
         files |= {path.relative_to(ROOT).as_posix(): path.read_text() for path in code}
-        return files | {"permissions.md": PERMISSIONS.read_text()}
+        return files | {page.name: page.read_text() for page in (PERMISSIONS, RUNBOOK)}
 
     @cached_property
     def schema(self) -> dict[str, Any]:

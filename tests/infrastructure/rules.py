@@ -9,6 +9,7 @@ from tests.infrastructure import (
     rules_functions,
     rules_messaging,
     rules_operations,
+    rules_runbook,
     rules_schema,
 )
 from tests.infrastructure.configuration import Configuration
@@ -44,11 +45,14 @@ RULES: Mapping[str, Rule] = {
         rules_functions.threads,
         rules_functions.source,
         rules_functions.sizes,
+        rules_functions.capacity,
         rules_operations.database,
         rules_operations.network,
         rules_operations.alerts,
         rules_operations.log_lines,
         rules_operations.filters,
+        rules_runbook.runbook,
+        rules_runbook.runbook_names,
     )
 }
 

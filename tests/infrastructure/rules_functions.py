@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator, Mapping
 
+from jennah.operations.cost_inputs import INPUTS
 from shared.config import Settings
 from tests.infrastructure.calls import FUNCTIONS
 from tests.infrastructure.configuration import Configuration, only
@@ -98,3 +99,32 @@ def sizes(configuration: Configuration) -> Iterator[str]:
     }.items():
         if service.get(argument) != f"${{each.value.size.{size}}}":
             yield f"{_FUNCTION}: {argument} must be the function's {size}"
+
+
+def capacity(configuration: Configuration) -> Iterator[str]:
+    """Sizes that nobody chose are those that docs/costs.md and docs/scaling.md compute with."""
+    given = {name: _default_size(configuration, name) for name in FUNCTIONS}
+    # Half of submission's may be streams; reconciliation has one tick at a time.
+    for name, share in {"submission": 2, "scheduling": 1, "notification": 1}.items():
+        if int(given[name]["concurrency"]) / share != INPUTS["concurrency"].value:
+            yield f"var.functions.{name}: concurrency is not what docs/costs.md computes with"
+    for name, size in given.items():
+        if (float(size["cpu"]), size["memory"]) != (
+            INPUTS["vcpus"].value,
+            f"{1024 * INPUTS['memory_gib'].value:.0f}Mi",
+        ):
+            yield f"var.functions.{name}: cpu and memory are not what docs/costs.md computes with"
+    bounds = str(configuration.variable("functions").get("validation"))
+    if f"var.functions.scheduling.max_instances <= {open_creates():.0f}" not in bounds:
+        yield f"var.functions: scheduling may have {open_creates():.0f} open requests (docs/scaling.md)"
+
+
+def open_creates() -> float:
+    """How many calls of scheduling may be open: nine tenths of Batch's quota, the rest is for cancels."""
+    return 0.9 * INPUTS["batch_mutations"].value / 60 * INPUTS["scheduling_seconds"].value
+
+
+def _default_size(configuration: Configuration, function: str) -> dict[str, str]:
+    type_ = str(configuration.variable("functions").get("type"))
+    of_function = re.search(rf"{function} = optional\(object\(\{{(.*?)\}}\)", type_)
+    return dict(re.findall(r'(\w+) = optional\(\w+, "?(\w+)"?\)', of_function[1] if of_function else ""))

@@ -56,6 +56,8 @@ def _kept(configuration: Configuration) -> Iterator[str]:
             yield f"{block.address} must keep dead letters for the topic's own dead_days"
         if not all(name == "google_pubsub_topic.dead" for name in references(block.body["topic"])):
             yield f"{block.address} is a pull subscription: only dead letters wait to be pulled"
+    if configuration.variable("dead_letter_retention_days").get("default") != 31:
+        yield "var.dead_letter_retention_days must be Pub/Sub's most, 31, unless it is said otherwise"
     for name, topic in configuration.locals["topics"].items():
         if name != "ticks" and topic["dead_days"] != "${var.dead_letter_retention_days}":
             yield f"local.topics.{name}: dead letters are kept for dead_letter_retention_days"

@@ -56,12 +56,10 @@ def network(configuration: Configuration) -> Iterator[str]:
 
 
 def alerts(configuration: Configuration) -> Iterator[str]:
-    """Somebody is told of each thing that needs a person, and where to read what to do."""
+    """Somebody is told of each thing that needs a person."""
     for block in configuration.resources("google_monitoring_alert_policy"):
         if block.body.get("notification_channels") != "${var.notification_channels}":
             yield f"{block.address} tells nobody"
-        if "docs/runbook.md" not in str(only(block.body, "documentation").get("content")):
-            yield f"{block.address} does not say where to read what to do"
         for condition in block.body.get("conditions", []):
             if "condition_matched_log" in condition and not only(
                 only(block.body, "alert_strategy"), "notification_rate_limit"

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from tests.infrastructure.configuration import Configuration
+from tests.infrastructure.places import ROOT
 from tests.infrastructure.rules import RULES, violations
 
 _FILES = Configuration.files()
@@ -49,3 +50,9 @@ def test_a_planted_misconfiguration_is_found(planted: Planted) -> None:
 def test_every_rule_has_something_planted_for_it() -> None:
     assert RULES.keys() == {planted.rule for planted in PLANTED}
     assert len({planted.name for planted in PLANTED}) == len(PLANTED) >= 20
+
+
+def test_the_page_of_proofs_counts_them() -> None:
+    page = (ROOT / "docs" / "proofs.md").read_text()
+    assert f": {len(RULES)} of them, " in page
+    assert f"plants {len(PLANTED)} mistakes" in page

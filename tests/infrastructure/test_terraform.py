@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,9 +19,12 @@ from typing import Any
 
 import pytest
 
+from jennah.operations import costs
 from shared.config import Settings
 from tests.infrastructure.calls import FUNCTIONS
-from tests.infrastructure.places import ROOT, TERRAFORM
+from tests.infrastructure.places import ROOT, RUNBOOK, TERRAFORM
+from tests.infrastructure.rules_functions import open_creates
+from tests.infrastructure.rules_runbook import sections
 
 pytestmark = pytest.mark.skipif(shutil.which("terraform") is None, reason="terraform is not installed")
 
@@ -128,6 +132,8 @@ def test_functions_start_with_the_settings_of_an_example(example: str, terraform
         assert settings.job_service_account == "jennah-job@my-project.iam.gserviceaccount.com"
         assert [issuer.audience for issuer in settings.issuers] == [_GIVEN["oidc_client_id"]]
         assert settings.admission.domains == {"example.com"}
+        settings.require_job_account()
+        assert (settings.job_network is not None) == (example == "production")
         assert (ROOT / build["environment_variables"]["GOOGLE_FUNCTION_SOURCE"]).exists()
         assert service["ingress_settings"] == ("ALLOW_ALL" if name == "submission" else "ALLOW_INTERNAL_ONLY")
 
@@ -146,6 +152,42 @@ def test_pushes_of_an_example_reach_their_functions(example: str, terraform: tup
         invoker = planned[f'google_cloud_run_service_iam_member.push["{function}"]']
         account = push["oidc_token"][0]["service_account_email"]
         assert (invoker["service"], invoker["member"]) == (f"jennah-{function}", f"serviceAccount:{account}")
+
+
+def test_each_alert_of_a_plan_leads_to_its_section_of_the_runbook(terraform: tuple[Path, Run]) -> None:
+    planned = _planned(terraform, "examples/small", **_GIVEN)
+    led = {}
+    for address, policy in planned.items():
+        if address.startswith("google_monitoring_alert_policy."):
+            key = re.sub(r'.*\["(\w+)"\]|.*\.(\w+)', r"\1\2", address)
+            led[key] = policy["documentation"][0]["content"].partition("docs/runbook.md#")[2]
+    assert led == {key: key for key in sections(RUNBOOK.read_text())}
+    assert len(led) == 18
+
+
+def test_the_large_example_has_room_for_what_it_says(terraform: tuple[Path, Run]) -> None:
+    planned = _planned(terraform, "examples/production", **_GIVEN, **_EXAMPLES["production"])
+    sizes = {
+        name: planned[f'google_cloudfunctions2_function.functions["{name}"]']["service_config"][0]
+        for name in FUNCTIONS
+    }
+    for function in costs.FUNCTIONS:
+        assert sizes[function.name]["max_instance_count"] >= function.instances(50), function.name
+    scheduling = sizes["scheduling"]
+    most = scheduling["max_instance_count"] * scheduling["max_instance_request_concurrency"]
+    assert most <= open_creates()
+    timing = Settings.from_env(scheduling["environment_variables"]).timing
+    assert timing.live_check.total_seconds() == 900
+    assert costs.looks(600, timing) == 0  # of a job that runs as long as docs/costs.md assumes
+
+
+def test_dead_letters_are_kept_as_long_as_pubsub_does(terraform: tuple[Path, Run]) -> None:
+    planned = _planned(terraform, "examples/small", **_GIVEN)
+    kept = {
+        topic: planned[f'google_pubsub_subscription.dead["{topic}"]']["message_retention_duration"]
+        for topic in ("jobs", "batch_events", "ticks")
+    }
+    assert kept == {"jobs": "2678400s", "batch_events": "2678400s", "ticks": "86400s"}
 
 
 def test_everything_can_be_set_otherwise(terraform: tuple[Path, Run]) -> None:

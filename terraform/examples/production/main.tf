@@ -53,13 +53,18 @@ module "jennah" {
   limits       = { open_jobs = 10000, submissions_per_minute = 1200, vcpu_in_flight = 5000 }
   images       = { registries = ["europe-west1-docker.pkg.dev/${var.project_id}/jennah-jobs"], digests_required = true }
 
+  # docs/scaling.md has the arithmetic. Half of submission's requests may be streams, which wait: hence the many.
   functions = {
     submission     = { memory = "1Gi", concurrency = 32, min_instances = 2, max_instances = 40 }
-    scheduling     = { concurrency = 10, min_instances = 1, max_instances = 10 }
-    notification   = { concurrency = 16, min_instances = 1, max_instances = 20 }
+    scheduling     = { min_instances = 1, max_instances = 11 }
+    notification   = { min_instances = 1, max_instances = 10 }
     reconciliation = { memory = "1Gi", min_instances = 1 }
   }
 
+  # With more than 2,000 jobs in flight a tick can't ask Batch for each of them so soon: most have ended by then.
+  times = { live_check = 900 }
+
+  # Google's services are reached without NAT, the internet by 2 × 252 machines at a time.
   job_network           = { cidr = "10.64.0.0/16", nat_addresses = 2 }
   notification_channels = var.notification_channels
   alerts                = { error_ratio = 0.01, submit_seconds = 1 }
