@@ -9,7 +9,6 @@ import stat
 import urllib.error
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 
 from jennah.connection import check_url, is_loopback
@@ -103,7 +102,6 @@ def _issuer(server: str) -> tuple[str | None, str | None]:
     return source.get("JENNAH_ISSUER_URL"), source.get("JENNAH_AUDIENCE")
 
 
-@cache
 def _local_cloud() -> Mapping[str, str]:
     """What `make up` wrote for the project around the current folder; empty when there is nothing.
 

@@ -30,6 +30,7 @@ from shared.model import Actor, Job, JobKey, JobStatus
 from shared.rows import Reads
 from shared.spec import FailureReason
 from shared.transitions import Transitions, transition_id
+from tests.command import run_command
 from tests.integration import test_adoption as adoption
 from tests.integration.wire import Wire
 
@@ -310,14 +311,8 @@ def test_the_command_prints_violations_and_exits_with_1(
     assert [tuple(line.split()[:2]) for line in done.stdout.splitlines()[1:]] == keys
     assert done.stderr == "3 jobs, 6 transitions checked: 3 violations in 3 jobs."
 
-    process = subprocess.run(
-        [JENNAH, "check", "--json", "--limit-violations", "2"],
-        env={"PATH": os.environ["PATH"], **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    command = ["check", "--json", "--limit-violations", "2"]
+    process = run_command(*command, env={"PATH": os.environ["PATH"], **environment})
     assert process.returncode == 1
     *violations, figures = map(json.loads, process.stdout.splitlines())
     assert [(line["tenant_id"], line["job_id"]) for line in violations] == keys[:2]

@@ -31,6 +31,7 @@ from shared.batch_ids import batch_id
 from shared.config import Settings
 from shared.messages import JobMessage
 from shared.model import JobKey
+from tests.command import run_command
 
 JENNAH = Path(sys.executable).with_name("jennah")
 pytestmark = pytest.mark.filterwarnings("ignore:The return_immediately flag is deprecated")
@@ -70,15 +71,7 @@ class Cloud:
         }
 
     def run(self, *arguments: str, **changes: str) -> Done:
-        return subprocess.run(
-            [JENNAH, "dead-letters", *arguments],
-            env=self.env | changes,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return run_command("dead-letters", *arguments, env=self.env | changes)
 
     def done(self, *arguments: str) -> str:
         done = self.run(*arguments)

@@ -24,6 +24,7 @@ from jennah.operations.doctor import Verdict
 from jennah.operations.doctor_command import doctor
 from jennah.operations.sql import read_migrations, schema_directory
 from jennah.output import CommandFailed
+from tests.command import run_command
 from tests.integration.doctor_scene import Scene, issuer_fixture, jobs, scene_fixture  # noqa: F401 - fixtures
 
 JENNAH = Path(sys.executable).with_name("jennah")
@@ -32,14 +33,8 @@ Examined = Callable[..., tuple[int, dict[str, list[dict[str, str]]]]]
 
 
 def run(scene: Scene, *arguments: str, **changed: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [JENNAH, "doctor", "--ticks-topic", scene.ticks_topic, *arguments],
-        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", **scene.env, **changed},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    env = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", **scene.env, **changed}
+    return run_command("doctor", "--ticks-topic", scene.ticks_topic, *arguments, env=env)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from google.cloud.spanner_v1.instance import Instance
 from jennah.operations.description import describe
 from jennah.operations.migrate import migrate
 from jennah.operations.sql import read_migrations, schema_directory, split
+from tests.command import run_command
 
 JENNAH = Path(sys.executable).with_name("jennah")
 FIRST_VERSION = [statement.sql for statement in read_migrations(schema_directory())[0].statements]
@@ -35,9 +36,7 @@ def run(spanner_host: str, spanner_instance: Instance) -> Run:
             "SPANNER_INSTANCE": "jennah-test",
             "SPANNER_EMULATOR_HOST": spanner_host,
         } | changes
-        return subprocess.run(
-            [JENNAH, *arguments], env=env, capture_output=True, text=True, timeout=60, check=False
-        )
+        return run_command(*arguments, env=env)
 
     return run_jennah
 

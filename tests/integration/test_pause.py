@@ -23,6 +23,7 @@ from shared.messages import JobMessage
 from shared.model import JobKey, JobStatus
 from shared.status_details import PAUSED
 from shared.switches import DISPATCH
+from tests.command import run_command
 from tests.integration.conftest import Platform, make_platform
 from tests.integration.wire import Wire
 
@@ -167,9 +168,7 @@ def run(spanner_host: str, database: Database) -> Run:
             "SPANNER_DATABASE": database.database_id,
             "SPANNER_EMULATOR_HOST": spanner_host,
         } | changes
-        return subprocess.run(
-            [JENNAH, *arguments], env=env, capture_output=True, text=True, timeout=60, check=False
-        )
+        return run_command(*arguments, env=env)
 
     return run_jennah
 

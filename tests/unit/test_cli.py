@@ -22,6 +22,7 @@ from rich.console import Console
 
 from jennah import live
 from jennah.client import Client
+from tests.command import run_command
 
 if TYPE_CHECKING:
     from tests.unit.conftest import Asked, ScriptedServer
@@ -39,10 +40,7 @@ def environment(server: ScriptedServer | None = None, **more: str) -> dict[str, 
 
 
 def jennah(*arguments: str, env: dict[str, str] | None = None, cwd: Path | None = None) -> Done:
-    command = [str(JENNAH), *arguments]
-    return subprocess.run(
-        command, env=env or environment(), cwd=cwd, capture_output=True, text=True, timeout=60, check=False
-    )
+    return run_command(*arguments, env=env or environment(), cwd=cwd)
 
 
 def assert_one_sentence(done: Done, code: int) -> None:

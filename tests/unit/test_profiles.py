@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.command import run_command
+
 if TYPE_CHECKING:
     from tests.unit.conftest import Asked, ScriptedServer
 
@@ -39,15 +41,7 @@ def jennah(tmp_path: Path) -> Jennah:
             "PATH": f"{gcloud.parent}:{env['PATH']}",
             "JENNAH_CONFIG": str(tmp_path / "c" / "config.yaml"),
         }
-        return subprocess.run(
-            [str(JENNAH), *arguments],
-            env=env | settings,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return run_command(*arguments, env=env | settings, cwd=tmp_path)
 
     return run
 
@@ -242,7 +236,11 @@ def test_a_profile_that_is_named_goes_before_the_address_of_the_environment(
 
 
 def test_a_token_command_may_be_jennah_token_but_not_for_its_own_profile(
-    server: ScriptedServer, jennah: Jennah, tenant: dict[str, Any], tmp_path: Path
+    server: ScriptedServer,
+    jennah: Jennah,
+    tenant: dict[str, Any],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     """A profile's command inherits the profile and the address that its caller was given."""
     answer = {**tenant, "jobs": []}
@@ -275,7 +273,7 @@ def test_a_token_command_may_be_jennah_token_but_not_for_its_own_profile(
         profiles(**words)
         done = jennah("list", **issuer)
         assert_one_sentence(done, 3, "gave no token")
-        assert "asks for the token that it should give" in done.stderr.splitlines()[0]
+        assert "asks for the token that it should give" in capfd.readouterr().err
         assert len(done.stderr.splitlines()) <= 3
         assert_one_sentence(jennah("token", "--profile", "p", **issuer), 3, "gave no token")
 
