@@ -1,0 +1,249 @@
+"""Spans and metrics by OpenTelemetry's SDK. Imported only where the settings ask for it.
+
+The providers are this module's own, not the process's: Google's clients find none, and so make no spans of
+their own, which would cost more than all of ours.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import entry_points
+from typing import Any, Final
+
+from opentelemetry import context as contexts
+from opentelemetry.context import Context
+from opentelemetry.metrics import Counter, Histogram
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import (
+    ConsoleMetricExporter,
+    MetricReader,
+    PeriodicExportingMetricReader,
+)
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    StatusCode,
+    TraceFlags,
+    get_current_span,
+    set_span_in_context,
+)
+from opentelemetry.trace import Span as OtelSpan
+
+from shared.semantics import Attribute, LogEvent, Metric
+from shared.telemetry import emit
+from shared.telemetry_settings import TelemetrySettings
+from shared.trace_context import TraceContext
+from shared.tracing import Attributes, Kind
+
+FLUSH_SECONDS: Final = 0.5
+"""So long a request may wait at its end until what was measured is sent."""
+PAUSE_SECONDS: Final = 30.0
+"""So long nobody waits again, after a flush that took longer."""
+METRICS_SECONDS: Final = 10.0
+"""A flush sends metrics no more often; by themselves they go as OTEL_METRIC_EXPORT_INTERVAL says."""
+
+_SECONDS_BETWEEN_COMPLAINTS = 60.0
+_KINDS: Mapping[Kind, SpanKind] = {kind: SpanKind[kind.name] for kind in Kind}
+
+# Seconds. Attempts take from a second to days, and wait as long.
+_BOUNDARIES = (0.1, 0.5, 1, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400)
+_UNITS: Mapping[Metric, str] = {
+    Metric.TRANSITIONS: "{transition}",
+    Metric.REPAIRS: "{repair}",
+    Metric.IGNORED: "{event}",
+}
+_DURATIONS = (Metric.ATTEMPT_DURATION, Metric.QUEUE_DURATION)
+
+
+class _Span:
+    __slots__ = ("_span",)
+
+    def __init__(self, span: OtelSpan) -> None:
+        self._span = span
+
+    @property
+    def context(self) -> TraceContext | None:
+        return _context(self._span)
+
+    def rename(self, name: str) -> None:
+        self._span.update_name(name)
+
+    def set(self, attributes: Attributes) -> None:
+        self._span.set_attributes(attributes)
+
+
+class Otel:
+    """The instruments of `tracing`.
+
+    Args:
+        settings: which exporters, and what the process is called.
+    """
+
+    def __init__(self, settings: TelemetrySettings) -> None:
+        _listen()
+        resource = _resource(settings.service)
+        self._traces = TracerProvider(resource=resource, shutdown_on_exit=False)
+        for exporter in settings.traces:
+            self._traces.add_span_processor(BatchSpanProcessor(_exporter("traces", exporter)))
+        self._tracer = self._traces.get_tracer("jennah")
+        readers: list[MetricReader] = [
+            PeriodicExportingMetricReader(_exporter("metrics", exporter)) for exporter in settings.metrics
+        ]
+        self._metrics = MeterProvider(readers, resource=resource, shutdown_on_exit=False)
+        self._measures = bool(readers)
+        meter = self._metrics.get_meter("jennah")
+        self._counters: dict[Metric, Counter] = {
+            metric: meter.create_counter(metric, unit) for metric, unit in _UNITS.items()
+        }
+        self._histograms: dict[Metric, Histogram] = {
+            metric: meter.create_histogram(metric, "s", explicit_bucket_boundaries_advisory=list(_BOUNDARIES))
+            for metric in _DURATIONS
+        }
+        self._unsent = False
+        self._sending: threading.Thread | None = None
+        self._nobody_waits_until = 0.0
+        self._next_metrics = 0.0
+
+    @contextmanager
+    def span(
+        self,
+        name: str,
+        kind: Kind,
+        *,
+        parent: TraceContext | None,
+        root: bool,
+        links: Sequence[TraceContext],
+        attributes: Attributes,
+        start: int | None,
+    ) -> Iterator[_Span]:
+        """As `tracing.span`."""
+        context: Context | None = None
+        if parent is not None:
+            context = set_span_in_context(NonRecordingSpan(_span_context(parent)), Context())
+        elif root:
+            context = Context()
+        span = self._tracer.start_span(
+            name,
+            context,
+            _KINDS[kind],
+            attributes,
+            [Link(_span_context(link)) for link in links],
+            start,
+        )
+        token = contexts.attach(set_span_in_context(span))
+        try:
+            yield _Span(span)
+        except BaseException as error:
+            span.set_attribute(Attribute.ERROR_TYPE, type(error).__name__)
+            span.set_status(StatusCode.ERROR)
+            raise
+        finally:
+            contexts.detach(token)
+            span.end()
+            self._unsent |= span.get_span_context().trace_flags.sampled
+
+    def current(self) -> TraceContext | None:
+        """As `tracing.current`, of spans alone."""
+        return _context(get_current_span())
+
+    def count(self, metric: Metric, attributes: Attributes) -> None:
+        """As `tracing.count`."""
+        self._counters[metric].add(1, attributes)
+
+    def record(self, metric: Metric, value: float, attributes: Attributes) -> None:
+        """As `tracing.record`."""
+        self._histograms[metric].record(value, attributes)
+
+    def flush(self) -> None:
+        """Send what was measured, and wait for that: a little, and not at all while it does not succeed."""
+        now = time.monotonic()
+        metrics = self._measures and now >= self._next_metrics
+        if not (self._unsent or metrics) or (self._sending is not None and self._sending.is_alive()):
+            return
+        self._unsent = False
+        if metrics:
+            self._next_metrics = now + METRICS_SECONDS
+        self._sending = threading.Thread(target=self._send, args=(metrics,), name="telemetry", daemon=True)
+        self._sending.start()
+        if now >= self._nobody_waits_until:
+            self._sending.join(FLUSH_SECONDS)
+            if self._sending.is_alive():
+                self._nobody_waits_until = time.monotonic() + PAUSE_SECONDS
+
+    def _send(self, metrics: bool) -> None:
+        self._traces.force_flush()
+        if metrics:
+            self._metrics.force_flush()
+
+
+def _exporter(signal: str, name: str) -> Any:
+    if name == "console":
+        # Standard output is the log's. One line each, as there.
+        if signal == "metrics":
+            return ConsoleMetricExporter(
+                out=sys.stderr, formatter=lambda data: data.to_json(indent=None) + "\n"
+            )
+        return ConsoleSpanExporter(out=sys.stderr, formatter=_line)
+    (entry,) = entry_points(group=f"opentelemetry_{signal}_exporter", name=name)
+    return entry.load()()
+
+
+def _line(span: ReadableSpan) -> str:
+    return f"{span.to_json(indent=None)}\n"
+
+
+def _resource(service: str) -> Resource:
+    """What OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say, and what they leave out."""
+    given = Resource.create()
+    ours: dict[str, str] = {}
+    if str(given.attributes.get("service.name", "")).startswith("unknown_service"):
+        ours["service.name"] = service
+    if "service.instance.id" not in given.attributes:  # two processes' sums must not be taken for one's
+        ours["service.instance.id"] = f"{socket.gethostname()}-{os.getpid()}"
+    return given.merge(Resource(ours))
+
+
+def _context(span: OtelSpan) -> TraceContext | None:
+    context = span.get_span_context()
+    if not context.is_valid:
+        return None
+    return TraceContext(
+        f"{context.trace_id:032x}", f"{context.span_id:016x}", sampled=context.trace_flags.sampled
+    )
+
+
+def _span_context(context: TraceContext) -> SpanContext:
+    flags = TraceFlags(TraceFlags.SAMPLED if context.sampled else TraceFlags.DEFAULT)
+    return SpanContext(int(context.trace_id, 16), int(context.span_id, 16), is_remote=True, trace_flags=flags)
+
+
+class _Complaints(logging.Handler):
+    """Says of what OpenTelemetry complains, seldom, in a line of ours."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._next = 0.0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + _SECONDS_BETWEEN_COMPLAINTS
+            emit(LogEvent.TELEMETRY_NOT_EXPORTED, "%s", record.getMessage())
+
+
+def _listen() -> None:
+    logger = logging.getLogger("opentelemetry")
+    if not any(isinstance(handler, _Complaints) for handler in logger.handlers):
+        logger.addHandler(_Complaints())
+        logger.propagate = False
