@@ -15,7 +15,7 @@ from datetime import datetime
 
 from shared import tracing
 from shared.events import AttemptFailed, Cancelled, Event, Succeeded
-from shared.lifecycle import Applied, Decision, Duplicate, NotFound, Stale, Step
+from shared.lifecycle import Applied, Decision, Duplicate, NotFound, Stale
 from shared.model import Actor, Job, JobKey, JobStatus
 from shared.semantics import Attribute, Ignored, LogEvent, Metric, SpanName
 from shared.telemetry import emit, heard
@@ -39,8 +39,7 @@ def applying(
         The same, where the row knows which span its attempt hangs beneath.
     """
     if before is not None:
-        for version, step in _numbered(applied):
-            _emit(LogEvent.JOB_TRANSITION_INTENDED, before, applied.job, version, step, actor=actor)
+        _tell(LogEvent.JOB_TRANSITION_INTENDED, before, applied, actor)
     job, opens = applied.job, before is None or applied.job.attempt > before.attempt
     if not tracing.on():
         yield replace(applied, job=replace(job, trace_context=None)) if before is None else applied
@@ -69,8 +68,8 @@ def applied(before: Job | None, after: Applied, event: Event, actor: Actor) -> N
         event: what happened.
         actor: who caused it.
     """
-    for version, step in _numbered(after):
-        _emit(LogEvent.JOB_TRANSITION, before, after.job, version, step, actor=actor)
+    _tell(LogEvent.JOB_TRANSITION, before, after, actor)
+    for step in after.steps:
         _count("applied", step.from_status, step.to_status)
     if before is None:
         return
@@ -137,32 +136,32 @@ def drop(
     tracing.count(Metric.IGNORED, {Attribute.IGNORED_REASON: reason})
 
 
-def _numbered(applied: Applied) -> Iterator[tuple[int, Step]]:
-    """Each step with the version that it leads to."""
-    return enumerate(applied.steps, start=applied.job.version - len(applied.steps) + 1)
-
-
-def _emit(event: LogEvent, before: Job | None, after: Job, version: int, step: Step, *, actor: Actor) -> None:
+def _tell(event: LogEvent, before: Job | None, applied: Applied, actor: Actor) -> None:
+    """A line for each step of a commit."""
     if not heard(event):
         return
-    counted = after if before is None or step.attempt > before.attempt else before
-    emit(
-        event,
-        "%s -> %s",
-        step.from_status or "new",
-        step.to_status,
-        key=after.key,
-        attempt=step.attempt,
-        transition={
-            "from": step.from_status,
-            "to": step.to_status,
-            "version": version,
-            "attempt": step.attempt,
-            "retry_count": counted.retry_count,
-            "reason": _reason(step.reason, after),
-            "actor": actor,
-        },
-    )
+    job = applied.job
+    since = job.version - len(applied.steps)
+    for version, step in enumerate(applied.steps, start=since + 1):
+        counted = job if before is None or step.attempt > before.attempt else before
+        emit(
+            event,
+            "%s -> %s",
+            step.from_status or "new",
+            step.to_status,
+            key=job.key,
+            attempt=step.attempt,
+            transition={
+                "from": step.from_status,
+                "to": step.to_status,
+                "version": version,
+                "commit": [since, job.version],
+                "attempt": step.attempt,
+                "retry_count": counted.retry_count,
+                "reason": _reason(step.reason, job),
+                "actor": actor,
+            },
+        )
 
 
 def _reason(reason: str, job: Job) -> str:

@@ -55,6 +55,8 @@ class LocalCloud:
         port: where the API is served, on 127.0.0.1.
         settings: environment of the functions and of the Batch service, over what the cloud sets itself.
         report: told in short lines what happens.
+        outputs: a folder in which what each function says on standard output is kept, over all its restarts,
+            as `NAME.jsonl`; without it, that is part of the function's log.
 
     Attributes:
         env: what `.local/env` holds: where everything is, and the functions' settings.
@@ -68,6 +70,7 @@ class LocalCloud:
         *,
         settings: Mapping[str, str] | None = None,
         report: Callable[[str], None] = lambda _: None,
+        outputs: Path | None = None,
     ) -> None:
         self.env: dict[str, str] = {}
         self.failure: str | None = None
@@ -75,6 +78,7 @@ class LocalCloud:
         self._port = port
         self._settings = settings or {}
         self._report = report
+        self._outputs = outputs
         self._resources = ExitStack()
         self._processes: Processes
         self._services: Services
@@ -203,7 +207,8 @@ class LocalCloud:
 
     def _start(self, name: str) -> Process:
         command, env = self._services.command_of(name), self._services.environment_of(name)
-        process = self._running[name] = self._processes.start(name, command, env=env)
+        kept = self._outputs / f"{name}.jsonl" if self._outputs and name in FUNCTIONS else None
+        process = self._running[name] = self._processes.start(name, command, env=env, output=kept)
         return process
 
     def _await(self, names: tuple[str, ...]) -> None:
