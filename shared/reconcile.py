@@ -20,7 +20,7 @@ from shared.model import Actor, Job, JobKey, JobStatus
 from shared.orphans import Orphans
 from shared.rows import CHECK_SHARDS, Reads
 from shared.semantics import Attribute, LogEvent, Metric
-from shared.spans import checking
+from shared.spans import checking, ticking
 from shared.switches import Switches
 from shared.telemetry import emit
 from shared.tenant_deletion import TenantDeletion
@@ -126,6 +126,10 @@ class Reconciliation:
         start = self._now()
         if start - tick.published_at > max(self._timing.tick, _LEAST_AGE):
             return 0
+        with ticking():
+            return self._reconcile(tick, start)
+
+    def _reconcile(self, tick: Tick, start: datetime) -> int:
         whole = max(self._timing.function_timeout - _ROOM, self._timing.function_timeout / 4)
         sweep = self._crosses_sweep(tick)
         done = _Round(

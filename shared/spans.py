@@ -55,10 +55,19 @@ def checking(job: Job) -> AbstractContextManager[Span]:
     """What reconciliation does about a job."""
     if not tracing.on():
         return tracing.span("")
-    own = TraceContext.parse(job.trace_context)
+    own, tick = TraceContext.parse(job.trace_context), tracing.here()
     return tracing.span(
-        SpanName.CHECK, parent=own, root=own is None, attributes=tracing.job_attributes(job.key, job.attempt)
+        SpanName.CHECK,
+        parent=own,
+        root=own is None,
+        links=[tick] if tick else [],
+        attributes=tracing.job_attributes(job.key, job.attempt),
     )
+
+
+def ticking() -> AbstractContextManager[Span]:
+    """All that reconciliation does in one tick; what it does about a job is in the job's trace."""
+    return tracing.span(f"{SpanName.PROCESS} ticks", Kind.CONSUMER, root=True)
 
 
 def calling(method: str) -> AbstractContextManager[Span]:

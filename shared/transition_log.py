@@ -33,7 +33,7 @@ def applying(
             does again.
         applied: what is going to be committed.
         actor: who caused it.
-        within: the span that it is part of; None: the one that is being measured.
+        within: the span that is being measured, where others are entered meanwhile.
 
     Yields:
         The same, where the row knows which span its attempt hangs beneath.
@@ -44,7 +44,12 @@ def applying(
     if not tracing.on():
         yield replace(applied, job=replace(job, trace_context=None)) if before is None else applied
         return
-    earlier = TraceContext.parse((before or job).trace_context) if opens else None
+    here, own = within or tracing.here(), TraceContext.parse((before or job).trace_context)
+    links = [own] if own and opens else []
+    if before is not None and own and (here is None or here.trace_id != own.trace_id):
+        # Of another trace, as a cancel's request is: the transition belongs to the job's.
+        links += [here] if here else []
+        here = own
     attributes = {
         **tracing.job_attributes(job.key, job.attempt),
         Attribute.JOB_VERSION: job.version,
@@ -52,8 +57,7 @@ def applying(
         Attribute.TRANSITION_TO: job.status,
         Attribute.TRANSITION_ACTOR: actor,
     }
-    links = [earlier] if earlier else []
-    with tracing.span(SpanName.TRANSITION, parent=within, links=links, attributes=attributes) as span:
+    with tracing.span(SpanName.TRANSITION, parent=here, links=links, attributes=attributes) as span:
         if opens:
             applied = replace(applied, job=replace(job, trace_context=str(span.context)))
         yield applied
