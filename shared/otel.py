@@ -6,6 +6,7 @@ their own, which would cost more than all of ours.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import socket
@@ -47,12 +48,16 @@ from shared.telemetry_settings import TelemetrySettings
 from shared.trace_context import TraceContext
 from shared.tracing import Attributes, Kind
 
+SPACING_SECONDS: Final = 1.0
+"""Spans are not sent more often than this by a flush; what is left then goes with the next, or at the end."""
 FLUSH_SECONDS: Final = 0.5
 """So long a request may wait at its end until what was measured is sent."""
+LAST_SECONDS: Final = 2.0
+"""The same, at the process's end."""
 PAUSE_SECONDS: Final = 30.0
 """So long nobody waits again, after a flush that took longer."""
 METRICS_SECONDS: Final = 10.0
-"""A flush sends metrics no more often; by themselves they go as OTEL_METRIC_EXPORT_INTERVAL says."""
+"""The same, of metrics."""
 
 _SECONDS_BETWEEN_COMPLAINTS = 60.0
 _KINDS: Mapping[Kind, SpanKind] = {kind: SpanKind[kind.name] for kind in Kind}
@@ -114,7 +119,8 @@ class Otel:
         self._unsent = False
         self._sending: threading.Thread | None = None
         self._nobody_waits_until = 0.0
-        self._next_metrics = 0.0
+        self._next_spans = self._next_metrics = 0.0
+        atexit.register(self._leave)
 
     @contextmanager
     def span(
@@ -170,17 +176,28 @@ class Otel:
         """Send what was measured, and wait for that: a little, and not at all while it does not succeed."""
         now = time.monotonic()
         metrics = self._measures and now >= self._next_metrics
-        if not (self._unsent or metrics) or (self._sending is not None and self._sending.is_alive()):
+        spans = self._unsent and now >= self._next_spans
+        if not (spans or metrics) or (self._sending is not None and self._sending.is_alive()):
             return
-        self._unsent = False
+        self._next_spans = now + SPACING_SECONDS
         if metrics:
             self._next_metrics = now + METRICS_SECONDS
+        sending = self._start_sending(metrics=metrics)
+        if now >= self._nobody_waits_until:
+            sending.join(FLUSH_SECONDS)
+            if sending.is_alive():
+                self._nobody_waits_until = time.monotonic() + PAUSE_SECONDS
+
+    def _start_sending(self, *, metrics: bool) -> threading.Thread:
+        self._unsent = False
         self._sending = threading.Thread(target=self._send, args=(metrics,), name="telemetry", daemon=True)
         self._sending.start()
-        if now >= self._nobody_waits_until:
-            self._sending.join(FLUSH_SECONDS)
-            if self._sending.is_alive():
-                self._nobody_waits_until = time.monotonic() + PAUSE_SECONDS
+        return self._sending
+
+    def _leave(self) -> None:
+        """The process ends: it is given processor time for that, but not for long."""
+        if self._unsent or self._measures:
+            self._start_sending(metrics=self._measures).join(LAST_SECONDS)
 
     def _send(self, metrics: bool) -> None:
         self._traces.force_flush()

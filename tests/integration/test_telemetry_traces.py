@@ -38,6 +38,7 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
     with Collector() as collector:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint)
         monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "60000")
+        monkeypatch.setattr(otel, "SPACING_SECONDS", 0)
         tracing.install(Otel(SETTINGS))
         yield collector
         tracing.install(None)
