@@ -1,7 +1,7 @@
 """Spans and metrics by OpenTelemetry's SDK. Imported only where the settings ask for it.
 
-The providers are this module's own, not the process's: Google's clients find none, and so make no spans of
-their own, which would cost more than all of ours.
+Providers and the current span are this module's own, not the process's: Google's clients find none, and so
+make no spans of theirs, which would cost more than all of ours.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar, Token
 from importlib.metadata import entry_points
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, Self
 
-from opentelemetry import context as contexts
 from opentelemetry.context import Context
 from opentelemetry.metrics import Counter, Histogram
 from opentelemetry.sdk.metrics import MeterProvider
@@ -37,7 +37,6 @@ from opentelemetry.trace import (
     SpanKind,
     StatusCode,
     TraceFlags,
-    get_current_span,
     set_span_in_context,
 )
 from opentelemetry.trace import Span as OtelSpan
@@ -60,6 +59,8 @@ METRICS_SECONDS: Final = 10.0
 """The same, of metrics."""
 
 _SECONDS_BETWEEN_COMPLAINTS = 60.0
+# Not OpenTelemetry's own: what it holds, Google's clients write events of theirs to.
+_current: ContextVar[OtelSpan | None] = ContextVar("span", default=None)
 _KINDS: Mapping[Kind, SpanKind] = {kind: SpanKind[kind.name] for kind in Kind}
 
 # Seconds. Attempts take from a second to days, and wait as long.
@@ -73,10 +74,28 @@ _DURATIONS = (Metric.ATTEMPT_DURATION, Metric.QUEUE_DURATION)
 
 
 class _Span:
-    __slots__ = ("_span",)
+    """A span that is being measured while it is entered."""
 
-    def __init__(self, span: OtelSpan) -> None:
+    __slots__ = ("_ended", "_span", "_token")
+
+    def __init__(self, span: OtelSpan, ended: Callable[[OtelSpan], None]) -> None:
         self._span = span
+        self._ended = ended
+        self._token: Token[OtelSpan | None]
+
+    def __enter__(self) -> Self:
+        self._token = _current.set(self._span)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _current.reset(self._token)
+        if kind is not None:
+            self._span.set_attribute(Attribute.ERROR_TYPE, kind.__name__)
+            self._span.set_status(StatusCode.ERROR)
+        self._span.end()
+        self._ended(self._span)
 
     @property
     def context(self) -> TraceContext | None:
@@ -122,7 +141,6 @@ class Otel:
         self._next_spans = self._next_metrics = 0.0
         atexit.register(self._leave)
 
-    @contextmanager
     def span(
         self,
         name: str,
@@ -133,36 +151,26 @@ class Otel:
         links: Sequence[TraceContext],
         attributes: Attributes,
         start: int | None,
-    ) -> Iterator[_Span]:
+    ) -> _Span:
         """As `tracing.span`."""
-        context: Context | None = None
-        if parent is not None:
-            context = set_span_in_context(NonRecordingSpan(_span_context(parent)), Context())
-        elif root:
-            context = Context()
+        within = NonRecordingSpan(_span_context(parent)) if parent else None if root else _current.get()
         span = self._tracer.start_span(
             name,
-            context,
+            set_span_in_context(within, Context()) if within else Context(),
             _KINDS[kind],
             attributes,
             [Link(_span_context(link)) for link in links],
             start,
         )
-        token = contexts.attach(set_span_in_context(span))
-        try:
-            yield _Span(span)
-        except BaseException as error:
-            span.set_attribute(Attribute.ERROR_TYPE, type(error).__name__)
-            span.set_status(StatusCode.ERROR)
-            raise
-        finally:
-            contexts.detach(token)
-            span.end()
-            self._unsent |= span.get_span_context().trace_flags.sampled
+        return _Span(span, self._ended)
+
+    def _ended(self, span: OtelSpan) -> None:
+        self._unsent |= span.get_span_context().trace_flags.sampled
 
     def current(self) -> TraceContext | None:
         """As `tracing.current`, of spans alone."""
-        return _context(get_current_span())
+        span = _current.get()
+        return _context(span) if span else None
 
     def count(self, metric: Metric, attributes: Attributes) -> None:
         """As `tracing.count`."""

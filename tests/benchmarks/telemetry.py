@@ -32,7 +32,7 @@ from tests.collector import Collector
 
 ALLOWED = 1.10
 _CLIENTS = 8
-_WARM = 10
+_WARM, _WARM_SECONDS = 10, 4.0  # ticks come every second, and the first brings imports of its own
 _SECONDS = 120.0
 _OFF = {"OTEL_SDK_DISABLED": "true"}
 
@@ -70,7 +70,9 @@ class Bench:
             self.cloud.stop(function)
         for function in FUNCTIONS:
             self.cloud.start(function)
-        self._run(_WARM)
+        warm = time.monotonic() + _WARM_SECONDS
+        while time.monotonic() < warm:
+            self._run(_WARM)
         worked = self._processor_seconds()
         speed = self._run(jobs)
         return Turn(speed, 1000 * (self._processor_seconds() - worked) / jobs)
@@ -101,7 +103,7 @@ class Bench:
 def main() -> int:
     """Run it; exit code 1 where it costs too much."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--jobs", type=int, default=150, help="of each turn")
+    parser.add_argument("--jobs", type=int, default=200, help="of each turn")
     parser.add_argument("--pairs", type=int, default=6)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="jennah-telemetry-") as name, Collector(keep=False) as collector:
