@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from contextvars import ContextVar, Token
 from importlib.metadata import entry_points
 from types import TracebackType
@@ -136,7 +137,7 @@ class Otel:
             for metric in _DURATIONS
         }
         self._unsent = False
-        self._sending: threading.Thread | None = None
+        self._sender = _Sender(self._send)
         self._nobody_waits_until = 0.0
         self._next_spans = self._next_metrics = 0.0
         atexit.register(self._leave)
@@ -185,32 +186,71 @@ class Otel:
         now = time.monotonic()
         metrics = self._measures and now >= self._next_metrics
         spans = self._unsent and now >= self._next_spans
-        if not (spans or metrics) or (self._sending is not None and self._sending.is_alive()):
+        if not (spans or metrics) or self._sender.busy:
             return
+        self._unsent = False
         self._next_spans = now + SPACING_SECONDS
         if metrics:
             self._next_metrics = now + METRICS_SECONDS
-        sending = self._start_sending(metrics=metrics)
-        if now >= self._nobody_waits_until:
-            sending.join(FLUSH_SECONDS)
-            if sending.is_alive():
-                self._nobody_waits_until = time.monotonic() + PAUSE_SECONDS
-
-    def _start_sending(self, *, metrics: bool) -> threading.Thread:
-        self._unsent = False
-        self._sending = threading.Thread(target=self._send, args=(metrics,), name="telemetry", daemon=True)
-        self._sending.start()
-        return self._sending
+        self._sender.start(metrics=metrics)
+        if now >= self._nobody_waits_until and not self._sender.wait(FLUSH_SECONDS):
+            self._nobody_waits_until = time.monotonic() + PAUSE_SECONDS
 
     def _leave(self) -> None:
         """The process ends: it is given processor time for that, but not for long."""
         if self._unsent or self._measures:
-            self._start_sending(metrics=self._measures).join(LAST_SECONDS)
+            self._sender.start(metrics=self._measures)
+            self._sender.wait(LAST_SECONDS)
 
     def _send(self, metrics: bool) -> None:
         self._traces.force_flush()
         if metrics:
             self._metrics.force_flush()
+
+
+class _Sender:
+    """A thread that sends when it is told to: whoever tells it need not wait until it has.
+
+    It begins with the first time; at the end of a process, when it is needed once more, none could begin.
+    """
+
+    def __init__(self, send: Callable[[bool], None]) -> None:
+        self._send = send
+        self._wanted, self._idle = threading.Event(), threading.Event()
+        self._idle.set()
+        self._metrics = False
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+
+    @property
+    def busy(self) -> bool:
+        """Whether it is at it."""
+        return not self._idle.is_set()
+
+    def start(self, *, metrics: bool) -> None:
+        """Send spans, and metrics or not."""
+        with self._starting, suppress(RuntimeError):  # no more threads: what is measured is worth no failure
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name="telemetry", daemon=True)
+                thread.start()
+                self._thread = thread
+            self._metrics = metrics
+            self._idle.clear()
+            self._wanted.set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until it has sent; False where that takes longer."""
+        return self._idle.wait(seconds)
+
+    def _run(self) -> None:
+        while self._wanted.wait():
+            self._wanted.clear()
+            try:
+                self._send(self._metrics)
+            except Exception:  # noqa: BLE001 - it is logged
+                emit(LogEvent.TELEMETRY_NOT_EXPORTED, "not sent", error=True)
+            if not self._wanted.is_set():
+                self._idle.set()
 
 
 def _exporter(signal: str, name: str) -> Any:

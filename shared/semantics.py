@@ -75,14 +75,12 @@ class LogField(StrEnum):
     SPAN_ID = "logging.googleapis.com/spanId"
     TRACE_SAMPLED = "logging.googleapis.com/trace_sampled"
     LABELS = "logging.googleapis.com/labels"
-    HTTP_REQUEST = "httpRequest"
 
 
 class Attribute(StrEnum):
     """Attributes of spans and metrics."""
 
     ERROR_TYPE = "error.type"
-    FAAS_INVOCATION_ID = "faas.invocation_id"
     HTTP_REQUEST_METHOD = "http.request.method"
     HTTP_RESPONSE_STATUS_CODE = "http.response.status_code"
     HTTP_ROUTE = "http.route"
@@ -102,7 +100,6 @@ class Attribute(StrEnum):
     TRANSITION_TO = "jennah.transition.to"
     TRANSITION_OUTCOME = "jennah.transition.outcome"
     TRANSITION_ACTOR = "jennah.transition.actor"
-    TRANSITION_REASON = "jennah.transition.reason"
     IGNORED_REASON = "jennah.event.ignored"
     REPAIR = "jennah.repair"
 

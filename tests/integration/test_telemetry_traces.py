@@ -230,6 +230,20 @@ def test_while_others_are_served_nobody_waits(collector: Collector) -> None:
     assert {span.name for span in collector.spans} == {"inner"}
 
 
+def test_what_is_left_is_sent_at_the_end_of_the_process(collector: Collector) -> None:
+    code = (
+        "from shared import tracing\nfrom shared.otel import Otel\n"
+        "from shared.telemetry_settings import telemetry_setting\nimport os\n"
+        "tracing.install(Otel(telemetry_setting(os.environ)))\n"
+        "for name in ('first', 'second', 'third'):\n"
+        "    with tracing.request({}.get), tracing.span(name): pass\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)
+    assert {span.name for span in collector.spans} == {"first", "second", "third"}
+    # The second and third came within a second after the first.
+    assert collector.requests["/v1/traces"] == 2
+
+
 def test_off_nothing_of_it_is_imported() -> None:
     code = (
         "import sys; from shared import wiring, http, dispatch, reconcile, jobs, publisher\n"
