@@ -7,14 +7,11 @@ make no spans of theirs, which would cost more than all of ours.
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import socket
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from contextvars import ContextVar, Token
 from importlib.metadata import entry_points
 from types import TracebackType
@@ -42,8 +39,8 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace import Span as OtelSpan
 
-from shared.semantics import Attribute, LogEvent, Metric
-from shared.telemetry import emit
+from shared.otel_sending import Sender, listen
+from shared.semantics import Attribute, Metric
 from shared.telemetry_settings import TelemetrySettings
 from shared.trace_context import TraceContext
 from shared.tracing import Attributes, Kind
@@ -59,7 +56,6 @@ PAUSE_SECONDS: Final = 30.0
 METRICS_SECONDS: Final = 10.0
 """The same, of metrics."""
 
-_SECONDS_BETWEEN_COMPLAINTS = 60.0
 # Not OpenTelemetry's own: what it holds, Google's clients write events of theirs to.
 _current: ContextVar[OtelSpan | None] = ContextVar("span", default=None)
 _KINDS: Mapping[Kind, SpanKind] = {kind: SpanKind[kind.name] for kind in Kind}
@@ -117,7 +113,7 @@ class Otel:
     """
 
     def __init__(self, settings: TelemetrySettings) -> None:
-        _listen()
+        listen()
         resource = _resource(settings.service)
         self._traces = TracerProvider(resource=resource, shutdown_on_exit=False)
         for exporter in settings.traces:
@@ -137,7 +133,7 @@ class Otel:
             for metric in _DURATIONS
         }
         self._unsent = False
-        self._sender = _Sender(self._send)
+        self._sender = Sender(self._send)
         self._nobody_waits_until = 0.0
         self._next_spans = self._next_metrics = 0.0
         atexit.register(self._leave)
@@ -208,51 +204,6 @@ class Otel:
             self._metrics.force_flush()
 
 
-class _Sender:
-    """A thread that sends when it is told to: whoever tells it need not wait until it has.
-
-    It begins with the first time; at the end of a process, when it is needed once more, none could begin.
-    """
-
-    def __init__(self, send: Callable[[bool], None]) -> None:
-        self._send = send
-        self._wanted, self._idle = threading.Event(), threading.Event()
-        self._idle.set()
-        self._metrics = False
-        self._thread: threading.Thread | None = None
-        self._starting = threading.Lock()
-
-    @property
-    def busy(self) -> bool:
-        """Whether it is at it."""
-        return not self._idle.is_set()
-
-    def start(self, *, metrics: bool) -> None:
-        """Send spans, and metrics or not."""
-        with self._starting, suppress(RuntimeError):  # no more threads: what is measured is worth no failure
-            if self._thread is None:
-                thread = threading.Thread(target=self._run, name="telemetry", daemon=True)
-                thread.start()
-                self._thread = thread
-            self._metrics = metrics
-            self._idle.clear()
-            self._wanted.set()
-
-    def wait(self, seconds: float) -> bool:
-        """Wait until it has sent; False where that takes longer."""
-        return self._idle.wait(seconds)
-
-    def _run(self) -> None:
-        while self._wanted.wait():
-            self._wanted.clear()
-            try:
-                self._send(self._metrics)
-            except Exception:  # noqa: BLE001 - it is logged
-                emit(LogEvent.TELEMETRY_NOT_EXPORTED, "not sent", error=True)
-            if not self._wanted.is_set():
-                self._idle.set()
-
-
 def _exporter(signal: str, name: str) -> Any:
     if name == "console":
         # Standard output is the log's. One line each, as there.
@@ -292,23 +243,3 @@ def _context(span: OtelSpan) -> TraceContext | None:
 def _span_context(context: TraceContext) -> SpanContext:
     flags = TraceFlags(TraceFlags.SAMPLED if context.sampled else TraceFlags.DEFAULT)
     return SpanContext(int(context.trace_id, 16), int(context.span_id, 16), is_remote=True, trace_flags=flags)
-
-
-class _Complaints(logging.Handler):
-    """Says of what OpenTelemetry complains, seldom, in a line of ours."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self._next = 0.0
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if time.monotonic() >= self._next:
-            self._next = time.monotonic() + _SECONDS_BETWEEN_COMPLAINTS
-            emit(LogEvent.TELEMETRY_NOT_EXPORTED, "%s", record.getMessage())
-
-
-def _listen() -> None:
-    logger = logging.getLogger("opentelemetry")
-    if not any(isinstance(handler, _Complaints) for handler in logger.handlers):
-        logger.addHandler(_Complaints())
-        logger.propagate = False

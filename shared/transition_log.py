@@ -59,7 +59,9 @@ def applying(
     }
     with tracing.span(SpanName.TRANSITION, parent=here, links=links, attributes=attributes) as span:
         if opens:
-            applied = replace(applied, job=replace(job, trace_context=str(span.context)))
+            applied = replace(
+                applied, job=replace(job, trace_context=str(span.context) if span.context else None)
+            )
         yield applied
 
 
