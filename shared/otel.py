@@ -45,7 +45,7 @@ from shared.telemetry_settings import TelemetrySettings
 from shared.trace_context import TraceContext
 from shared.tracing import Attributes, Kind
 
-SPACING_SECONDS: Final = 1.0
+SPACING_SECONDS: Final = 2.0
 """Spans are not sent more often than this by a flush; what is left then goes with the next, or at the end."""
 FLUSH_SECONDS: Final = 0.5
 """So long a request may wait at its end until what was measured is sent."""
