@@ -48,6 +48,7 @@ CREATE TABLE Jobs (
   NotBefore       TIMESTAMP,
   NextCheckAt     TIMESTAMP,
   CheckShard      INT64 AS (FARM_FINGERPRINT(JobId) & 15) STORED,
+  TraceContext    STRING(55),
   CONSTRAINT JobsStatusIsKnown CHECK (
     Status IN ('PENDING', 'SCHEDULED', 'RUNNING', 'COMPLETED', 'FAILED', 'CANCELLED')
   ),

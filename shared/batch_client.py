@@ -21,6 +21,7 @@ from shared.batch import (
     task_record,
 )
 from shared.errors import Unavailable
+from shared.spans import calling
 
 # Seconds. Without the client's own retries, which would go on for a minute: messages are the retries here.
 _READ_TIMEOUT = 10.0
@@ -68,7 +69,8 @@ class BatchClient:
             parent=parent, job_id=job_id, job=job, request_id=request_id(name)
         )
         try:
-            return job_record(self._client.create_job(request, timeout=self._create_timeout))
+            with calling("CreateJob"):
+                return job_record(self._client.create_job(request, timeout=self._create_timeout))
         except exceptions.AlreadyExists as error:
             raise NameTaken from error
         except exceptions.InvalidArgument as error:
@@ -91,7 +93,8 @@ class BatchClient:
             Unavailable: Batch did not answer.
         """
         try:
-            return job_record(self._client.get_job(name=name, retry=None, timeout=_READ_TIMEOUT))
+            with calling("GetJob"):
+                return job_record(self._client.get_job(name=name, retry=None, timeout=_READ_TIMEOUT))
         except exceptions.NotFound:
             return None
         except exceptions.GoogleAPICallError as error:
@@ -105,7 +108,8 @@ class BatchClient:
         """
         request = batch_v1.ListTasksRequest(parent=f"{name}/taskGroups/group0", page_size=_TASKS_PAGE)
         try:
-            tasks = self._client.list_tasks(request, retry=None, timeout=_READ_TIMEOUT)
+            with calling("ListTasks"):
+                tasks = self._client.list_tasks(request, retry=None, timeout=_READ_TIMEOUT)
             return [task_record(task) for task in islice(tasks, _MOST_TASKS)]
         except exceptions.NotFound:
             return []
@@ -135,8 +139,9 @@ class BatchClient:
             page_token=page_token,
         )
         try:
-            listed = self._client.list_jobs(request, retry=None, timeout=_READ_TIMEOUT)
-            page = next(iter(listed.pages))
+            with calling("ListJobs"):
+                listed = self._client.list_jobs(request, retry=None, timeout=_READ_TIMEOUT)
+                page = next(iter(listed.pages))
         except exceptions.GoogleAPICallError as error:
             raise Unavailable(f"Batch did not answer: {error.message}") from error
         return BatchPage([job_record(job) for job in page.jobs], page.next_page_token)
@@ -148,7 +153,8 @@ class BatchClient:
             Unavailable: Batch did not answer.
         """
         try:
-            self._client.cancel_job(batch_v1.CancelJobRequest(name=name), timeout=_READ_TIMEOUT)
+            with calling("CancelJob"):
+                self._client.cancel_job(batch_v1.CancelJobRequest(name=name), timeout=_READ_TIMEOUT)
         except (exceptions.NotFound, exceptions.FailedPrecondition, exceptions.AlreadyExists):
             return
         except exceptions.GoogleAPICallError as error:

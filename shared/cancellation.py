@@ -42,5 +42,5 @@ class Cancellation:
                 )
             case Applied(job=job) | Duplicate(job=job):
                 if job.next_check_at is not None:
-                    self._publish(JobMessage(job.key, job.attempt))
+                    self._publish(JobMessage.of(job))
                 return job

@@ -22,6 +22,7 @@ from shared.callers import (
 )
 from shared.errors import SettingsError
 from shared.images import ImagePolicy, images_setting
+from shared.telemetry_settings import TelemetrySettings, telemetry_setting
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,7 @@ class Settings:
     batch_emulator_host: str | None = None
     spanner_emulator_host: str | None = None
     logging_emulator_host: str | None = None
+    telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
     threads: int = field(default_factory=lambda: (os.cpu_count() or 1) * 4)
 
     @property
@@ -155,6 +157,7 @@ class Settings:
             batch_emulator_host=_name(environ, "BATCH_EMULATOR_HOST", "") or None,
             spanner_emulator_host=_name(environ, "SPANNER_EMULATOR_HOST", "") or None,
             logging_emulator_host=_name(environ, "LOGGING_EMULATOR_HOST", "") or None,
+            telemetry=telemetry_setting(environ),
             **_threads(environ),
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 
 from cloudevents.http import CloudEvent
@@ -10,8 +9,8 @@ from google.api_core.exceptions import GoogleAPIError
 
 from shared.errors import JennahError, MalformedEvent, Unavailable
 from shared.messages import decode
-
-_logger = logging.getLogger(__name__)
+from shared.semantics import LogEvent
+from shared.telemetry import emit
 
 
 def receive(
@@ -33,6 +32,7 @@ def receive(
 
 
 def _logged(refusal: JennahError) -> JennahError:
-    level = logging.ERROR if isinstance(refusal, MalformedEvent) else logging.WARNING
-    _logger.log(level, "event not acknowledged: %s", refusal.message)
+    lost = isinstance(refusal, MalformedEvent)
+    event = LogEvent.EVENT_REFUSED if lost else LogEvent.EVENT_DEFERRED
+    emit(event, "event not acknowledged: %s", refusal.message, http_status=refusal.http_status)
     return refusal

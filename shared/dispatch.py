@@ -6,7 +6,6 @@ next depends on the row that it finds, never on what it remembers.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from datetime import datetime
 
@@ -21,14 +20,18 @@ from shared.lifecycle import Decision, NotFound
 from shared.messages import BatchNotification, JobMessage
 from shared.model import Actor, Job, JobStatus
 from shared.rows import Reads
+from shared.semantics import Ignored, LogEvent
+from shared.spans import processing
 from shared.spec import FailureReason
 from shared.status_details import PLATFORM_FAULT
 from shared.switches import Switches
+from shared.telemetry import emit
+from shared.transition_log import drop
 from shared.transitions import Touch, Transitions
 
-_logger = logging.getLogger(__name__)
-
 _WAITING_FOR_PLATFORM = str(PLATFORM_FAULT)
+
+_MESSAGE = "job message"
 
 # States after which Batch sends nothing more.
 _ENDS = frozenset({BatchState.SUCCEEDED, BatchState.FAILED, BatchState.CANCELLED})
@@ -75,15 +78,26 @@ class Dispatch:
         """
         job = self._reads.job(message.key)
         if job is None:
+            drop(Ignored.NOT_FOUND, "there is no such job", message.key, _MESSAGE, attempt=message.attempt)
             return
+        with processing(job, self._settings.jobs_topic, message.trace):
+            self._schedule(job, message)
+
+    def _schedule(self, job: Job, message: JobMessage) -> None:
         if job.status.final:
             if job.next_check_at is not None:
                 self._follower.settle(job)
+            else:
+                why = f"the job is already {job.status}"
+                drop(Ignored.STALE, why, job.key, _MESSAGE, attempt=message.attempt, job=job)
         elif job.status is JobStatus.PENDING and job.attempt == message.attempt and self._follower.due(job):
             if self._switches.dispatch_paused():
                 self._transitions.touch_all([self._follower.paused(job)])
             else:
                 self._start(job)
+        else:
+            reason, why = _unwanted(job, message)
+            drop(reason, why, job.key, _MESSAGE, attempt=message.attempt, job=job)
 
     def _start(self, job: Job) -> None:
         name = batch_name(job)
@@ -109,13 +123,26 @@ class Dispatch:
             self._platform_fault(job, error)
             return
         if not self._follower.ours(job, record):
-            _logger.error("a foreign Batch job holds our name", extra={"job": job.job_id, "batch": name})
+            emit(
+                LogEvent.NAME_TAKEN,
+                "a foreign Batch job holds our name",
+                key=job.key,
+                attempt=job.attempt,
+                batch_job=name,
+            )
             self._reject(job, Failure(FailureReason.NAME_TAKEN, "a foreign Batch job holds this job's name"))
             return
         decision = self._follower.follow(job, record, Actor.SCHEDULER)
         if decision is None:
             raise Unavailable("Batch is stopping the job; ask again what became of it")
         if not record.state.final and _abandoned(job, decision):
+            emit(
+                LogEvent.BATCH_JOB_STOPPED,
+                "the job was given up while its Batch job was made: that is stopped",
+                key=job.key,
+                attempt=job.attempt,
+                batch_job=name,
+            )
             self._batch.cancel(name)
 
     def _reject(self, job: Job, failure: Failure) -> None:
@@ -123,7 +150,13 @@ class Dispatch:
         self._transitions.apply(job.key, event, Actor.SCHEDULER, known=job)
 
     def _platform_fault(self, job: Job, error: PlatformFault) -> None:
-        _logger.error("platform fault: Batch refuses to create jobs: %s", error, extra={"job": job.job_id})
+        emit(
+            LogEvent.PLATFORM_FAULT,
+            "Batch refuses to create jobs: %s",
+            error,
+            key=job.key,
+            attempt=job.attempt,
+        )
         if self._follower.age(job) > self._timing.pending_max_age:
             self._reject(job, Failure(FailureReason.PLATFORM_FAULT, "the platform could not run the job"))
         else:
@@ -137,17 +170,27 @@ class Dispatch:
             Unavailable: try again later.
         """
         job = self._reads.job(notification.key)
-        if job is not None and notification.attempt < job.attempt:
+        if job is None:
+            self._drop(Ignored.NOT_FOUND, "there is no such job", notification, None)
+            return
+        # The message is not asked for its trace: who may publish to that topic is no reason to believe it.
+        with processing(job, self._settings.batch_events_topic):
+            self._notify(job, notification)
+
+    def _notify(self, job: Job, notification: BatchNotification) -> None:
+        if notification.attempt < job.attempt:
+            self._drop(Ignored.STALE, f"the job is at attempt {job.attempt}", notification, job)
             self._note_late(job, notification)
             return
         ignored = self._ignored(job, notification)
-        if job is None or ignored is not None:
-            _logger.info(
-                "notification ignored: %s", ignored or "no such job", extra={"job": notification.key.job_id}
-            )
+        if ignored is not None:
+            self._drop(Ignored.FOREIGN, ignored, notification, job)
             return
         if job.status.final:
             late = late_end(job, notification.state) if notification.state in _ENDS else None
+            again = notification.state in _ENDS and late is None
+            reason = Ignored.DUPLICATE if again else Ignored.STALE
+            self._drop(reason, f"the job is already {job.status}", notification, job)
             if job.batch_uid is not None and late is not None:
                 self._transitions.touch(Touch(job, next_check_at=job.next_check_at, last_ignored=late))
             elif job.batch_uid is None and job.next_check_at is not None:
@@ -159,6 +202,12 @@ class Dispatch:
             self._transitions.apply(job.key, started, Actor.BATCH, known=job)
         elif notification.state in _ENDS or notification.state == BatchState.RUNNING:
             self._confirm(job, notification)
+        else:
+            self._drop(Ignored.EARLY, "nothing follows from that state", notification, job)
+
+    def _drop(self, reason: Ignored, why: str, notification: BatchNotification, job: Job | None) -> None:
+        what = f"notification {notification.state}"
+        drop(reason, why, notification.key, what, attempt=notification.attempt, job=job)
 
     def _note_late(self, job: Job, notification: BatchNotification) -> None:
         """An attempt that failed, and was retried, is said to have ended otherwise."""
@@ -174,9 +223,7 @@ class Dispatch:
         if attempt.last_ignored != late and not stopped_by_us:
             self._transitions.note_ignored(job.key, attempt.attempt, uid=notification.uid, text=late)
 
-    def _ignored(self, job: Job | None, notification: BatchNotification) -> str | None:
-        if job is None:
-            return None
+    def _ignored(self, job: Job, notification: BatchNotification) -> str | None:
         if notification.attempt != job.attempt:
             return f"attempt {notification.attempt} is not the current one"
         if job.batch_uid is not None and notification.uid != job.batch_uid:
@@ -187,11 +234,11 @@ class Dispatch:
         record = self._batch.get(batch_name(job))
         current = job
         if record is None and job.batch_uid is None:
-            _logger.info("notification ignored: Batch has no such job", extra={"job": job.job_id})
+            self._drop(Ignored.FOREIGN, "Batch has no such job", notification, job)
             return
         if record is not None:
             if record.ref.uid != notification.uid or not self._follower.ours(job, record):
-                _logger.info("notification ignored: Batch knows another uid", extra={"job": job.job_id})
+                self._drop(Ignored.FOREIGN, "Batch knows another uid", notification, job)
                 return
             decision = self._follower.follow(job, record, Actor.BATCH)
             if isinstance(decision, NotFound):
@@ -201,6 +248,17 @@ class Dispatch:
             # Batch's own record is behind its notification: look again soon.
             soon = self._now() + self._timing.unconfirmed_check
             self._transitions.touch(Touch(current, next_check_at=soon))
+
+
+def _unwanted(job: Job, message: JobMessage) -> tuple[Ignored, str]:
+    """Why a message about a live job leads to nothing."""
+    if message.attempt < job.attempt:
+        return Ignored.STALE, f"the job is at attempt {job.attempt}"
+    if message.attempt > job.attempt:
+        return Ignored.FOREIGN, f"the job is at attempt {job.attempt}"
+    if job.status is JobStatus.PENDING:
+        return Ignored.EARLY, "its backoff is not over"
+    return Ignored.DUPLICATE, f"the job is already {job.status}"
 
 
 def _abandoned(job: Job, decision: Decision) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,15 +22,15 @@ from shared.batch import (
 )
 from shared.config import Settings
 from shared.events import AttemptFailed, BatchRef, Cancelled, Event, Failure, Scheduled, Started, Succeeded
-from shared.lifecycle import Decision, NotFound, Stale
+from shared.lifecycle import Decision, NotFound
 from shared.messages import JobMessage
 from shared.model import Actor, Job, JobStatus
 from shared.rows import Reads
+from shared.semantics import LogEvent
 from shared.spec import FailureReason
 from shared.status_details import NO_CAPACITY, PAUSED, PREPARING, StatusDetail, why_queued
+from shared.telemetry import emit
 from shared.transitions import Touch, Transitions
-
-_logger = logging.getLogger(__name__)
 
 _STOPPING = frozenset({BatchState.CANCELLATION_IN_PROGRESS, BatchState.DELETION_IN_PROGRESS})
 
@@ -109,12 +108,10 @@ class Follower:
         if event is None:
             return None
         decision = self._transitions.apply(job.key, event, actor, known=job)
-        if isinstance(decision, Stale):
-            _logger.info("event ignored: %s", decision.why, extra={"job": job.job_id})
         if not isinstance(decision, NotFound):
             after = decision.job
             if after.status is JobStatus.PENDING and after.attempt > job.attempt and self.due(after):
-                self._publish(JobMessage(after.key, after.attempt))
+                self._publish(JobMessage.of(after))
         return decision
 
     def settle(self, job: Job) -> None:
@@ -139,6 +136,14 @@ class Follower:
                 touch = replace(touch, finished_at=record.last_event_at)
         else:
             if record.state not in _STOPPING:
+                emit(
+                    LogEvent.BATCH_JOB_STOPPED,
+                    "a Batch job goes on for a job that is %s: it is stopped",
+                    job.status,
+                    key=job.key,
+                    attempt=job.attempt,
+                    batch_job=name,
+                )
                 self._batch.cancel(name)
             touch = Touch(job, next_check_at=self._now() + self._timing.unconfirmed_check)
         self._transitions.touch(touch)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -15,19 +16,23 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.exceptions import NotFound as NoRoute
 from werkzeug.routing import BaseConverter, Map, RequestRedirect, Rule
 
-from shared import errors
+from shared import errors, tracing
 from shared.api.openapi import document
 from shared.api.operations import MAX_BODY_BYTES, OPERATIONS, Operation
 from shared.api.queries import idempotency_key
 from shared.api.shapes import parse, parse_query
 from shared.handlers import Call, Handled, Handlers
 from shared.identity import TokenVerifier
+from shared.semantics import OTHER_METHOD, Attribute, LogEvent
 from shared.streams import Client, Stream
+from shared.telemetry import emit
 from shared.tenants import Tenants
-
-_logger = logging.getLogger(__name__)
+from shared.tracing import Kind, Span
 
 _TAG_DIGITS = 16
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+_UNKNOWN_ROUTE = "(no such path)"
 
 _OPERATIONS: Mapping[str, Operation] = {operation.id: operation for operation in OPERATIONS}
 _VERBS = "|".join(operation.path.partition("}:")[2] for operation in OPERATIONS if "}:" in operation.path)
@@ -65,6 +70,53 @@ _PASSING = (
 )
 
 
+@dataclass(slots=True)
+class _Seen:
+    """What became known of a request while it was answered: nothing that its sender wrote.
+
+    Attributes:
+        route: its path, with names for ids.
+        tenant: who sent it.
+    """
+
+    route: str | None = None
+    tenant: str | None = None
+
+    def tell(self, request: Request, response: Response, span: Span, *, seconds: float) -> None:
+        """Write the line of the request, and describe its span."""
+        method = request.method if request.method in _METHODS else OTHER_METHOD
+        emit(
+            LogEvent.HTTP_REQUEST,
+            "%s %s: %d",
+            method,
+            self.route or _UNKNOWN_ROUTE,
+            response.status_code,
+            tenant=self.tenant,
+            httpRequest={
+                "requestMethod": method,
+                "requestUrl": self.route or _UNKNOWN_ROUTE,
+                "status": response.status_code,
+                "latency": f"{seconds:.6f}s",
+                "requestSize": str(request.content_length or 0),
+            },
+        )
+        span.rename(f"{method} {self.route}" if self.route else method)
+        if tracing.on():
+            span.set(
+                {
+                    Attribute.HTTP_REQUEST_METHOD: method,
+                    Attribute.HTTP_RESPONSE_STATUS_CODE: response.status_code,
+                    **({Attribute.HTTP_ROUTE: self.route} if self.route else {}),
+                    **({Attribute.TENANT_ID: self.tenant} if self.tenant else {}),
+                    **(
+                        {Attribute.ERROR_TYPE: str(response.status_code)}
+                        if response.status_code >= 500
+                        else {}
+                    ),
+                }
+            )
+
+
 class Api:
     """Answers HTTP requests.
 
@@ -81,19 +133,31 @@ class Api:
 
     def __call__(self, request: Request) -> Response:
         """Answer one request; never raises."""
+        began = time.monotonic()
+        with tracing.request(request.headers.get) as served:
+            sent_by = [served.trace] if served.trace else []
+            # Whoever calls may not choose the trace, nor that it is kept: theirs is linked to.
+            with tracing.span("HTTP", Kind.SERVER, root=True, links=sent_by) as span:
+                seen = _Seen()
+                response = self._answered(request, seen)
+                seen.tell(request, response, span, seconds=time.monotonic() - began)
+        return response
+
+    def _answered(self, request: Request, seen: _Seen) -> Response:
         try:
-            return self._answer(request)
+            return self._answer(request, seen)
         except errors.JennahError as error:
             return error_response(error)
         except _PASSING as error:
-            _logger.warning("not answered in time: %s", type(error).__name__)
+            emit(LogEvent.HTTP_BUSY, "not answered in time: %s", type(error).__name__)
             return error_response(errors.Unavailable("The service is busy; please try again."))
-        except Exception:
-            _logger.exception("unexpected error")
+        except Exception:  # noqa: BLE001 - it is logged
+            emit(LogEvent.HTTP_UNEXPECTED_ERROR, "unexpected error", error=True)
             return error_response(errors.JennahError("Something went wrong here; it was logged."))
 
-    def _answer(self, request: Request) -> Response:
+    def _answer(self, request: Request, seen: _Seen) -> Response:
         operation, arguments = _route(request)
+        seen.route = operation.path
         match operation.id:
             case "health":
                 return _response(200, {"status": "ok"})
@@ -102,6 +166,7 @@ class Api:
         identity = self._verifier.verify(request.headers.get("Authorization"))
         # Who is not admitted learns nothing of what is wrong with a request, and a wrong one makes no tenant.
         tenant = self._tenants.resolve(identity)
+        seen.tenant = tenant.tenant_id if tenant else None
         call = Call(
             identity=identity,
             tenant=tenant,

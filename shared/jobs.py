@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -21,8 +20,6 @@ from shared.model import Job, JobKey, JobStatus
 from shared.rows import Reads
 from shared.spec import JobSpec
 from shared.transitions import Deletion, Transitions
-
-_logger = logging.getLogger(__name__)
 
 _ALL_IMAGES = ImagePolicy()
 
@@ -225,6 +222,7 @@ class Jobs(JobReads):
             spec=spec,
             max_retries=origin.max_retries,
             batch_parent=self._batch_parent,
+            trace_context=origin.trace_context,  # its trace links to that one
         )
 
     def _again(
@@ -280,12 +278,9 @@ class Jobs(JobReads):
                 "Idempotency-Key: was used before with another body",
                 {"field": "Idempotency-Key", "reason": "was used before with another body"},
             )
-        if new:
-            for job in stored:
-                _logger.info("job accepted", extra={"tenant": job.tenant_id, "job": job.job_id})
         waiting = [job for job in stored if job.status is JobStatus.PENDING and job.attempt == 1]
         if waiting:
-            self._publish(*(JobMessage(job.key, job.attempt) for job in waiting))
+            self._publish(*map(JobMessage.of, waiting))
         return stored, new
 
     def _with_siblings(self, first: Job) -> list[Job]:

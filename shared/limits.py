@@ -7,7 +7,6 @@ process a limit is kept to the job, and with n of them at most n times the limit
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections import OrderedDict
@@ -20,7 +19,9 @@ from threading import Lock
 from shared.config import Limits, is_limit
 from shared.errors import ResourceExhausted, Unavailable
 from shared.resources import DEFAULT_PROFILE, PROFILES, vcpus
+from shared.semantics import LogEvent
 from shared.spec import JobSpec
+from shared.telemetry import emit
 
 COUNT_SECONDS = 10.0
 """For so long a count of open jobs is used."""
@@ -31,8 +32,6 @@ LEAST_CPU_MILLI = 250
 
 _FIRST_COUNT_SECONDS = 5.0
 _ROUNDING = 1e-6
-
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +283,8 @@ class Limiter:
 
 @lru_cache(maxsize=1000)  # once, not with every submission
 def _complain(name: str, value: str) -> None:
-    _logger.error("a tenant's limit can't be read, the default holds: %s is %s", name, value)
+    why = "a tenant's limit can't be read, the default holds: %s is %s"
+    emit(LogEvent.LIMIT_UNREADABLE, why, name, value)
 
 
 def cpu_milli(spec: JobSpec) -> int:

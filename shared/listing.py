@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,8 +12,8 @@ from shared.config import Settings
 from shared.errors import Unavailable
 from shared.follow import Batch
 from shared.model import Job
-
-_logger = logging.getLogger(__name__)
+from shared.semantics import LogEvent
+from shared.telemetry import emit
 
 # With so few jobs of one parent, GetJob for each is cheaper than pages of jobs that nobody asked for.
 FEW = 20
@@ -84,7 +83,7 @@ class Listings:
                     parent, deployment=self._settings.deployment, page_token=listing.page_token
                 )
             except Unavailable as error:
-                _logger.warning("jobs of %s are not listed: %s", parent, error)
+                emit(LogEvent.BATCH_NOT_LISTED, "jobs of %s are not listed: %s", parent, error)
                 listing.ended = True
                 return
             # Names may show the project by its number: within one parent, the id is enough.

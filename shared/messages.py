@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -19,7 +19,8 @@ from cloudevents.http import CloudEvent, from_http
 
 from shared.batch_ids import LAST_ATTEMPT, parse_batch_id
 from shared.errors import MalformedEvent
-from shared.model import JobKey, is_uuid
+from shared.model import Job, JobKey, is_uuid
+from shared.trace_context import TRACEPARENT, TraceContext
 
 _PUBLISHED = "google.cloud.pubsub.topic.v1.messagePublished"
 _FORMAT = 1
@@ -30,10 +31,19 @@ _PARSING = (AttributeError, KeyError, RecursionError, TypeError, ValueError)
 
 @dataclass(frozen=True, slots=True)
 class JobMessage:
-    """On topic `jobs`: this attempt of this job wants attention. In which state it is, only the row says."""
+    """On topic `jobs`: this attempt of this job wants attention. In which state it is, only the row says.
+
+    `trace` is the span that it follows from: the job's own, and of a message that came, that of its sending.
+    """
 
     key: JobKey
     attempt: int
+    trace: TraceContext | None = field(default=None, compare=False)
+
+    @classmethod
+    def of(cls, job: Job) -> JobMessage:
+        """The message about the job's current attempt."""
+        return cls(job.key, job.attempt, TraceContext.parse(job.trace_context))
 
     def encode(self) -> bytes:
         """The message's data: JSON, with the number of its format."""
@@ -102,7 +112,8 @@ def job_message(event: CloudEvent) -> JobMessage:
     attempt = fields.get("attempt")
     if type(attempt) is not int or not 1 <= attempt <= LAST_ATTEMPT:
         raise MalformedEvent(f"attempt: not an integer from 1 to {LAST_ATTEMPT}")
-    return JobMessage(JobKey(fields["tenant_id"], fields["job_id"]), attempt)
+    trace = TraceContext.parse(_message(event)["attributes"].get(TRACEPARENT))
+    return JobMessage(JobKey(fields["tenant_id"], fields["job_id"]), attempt, trace)
 
 
 def batch_notification(event: CloudEvent) -> BatchNotification | None:

@@ -49,7 +49,10 @@ class JobKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One row of Jobs. Times are aware, UTC; those that are commit timestamps are the server's."""
+    """One row of Jobs. Times are aware, UTC; those that are commit timestamps are the server's.
+
+    `trace_context` is a W3C `traceparent`, beneath which the spans of the current attempt hang.
+    """
 
     tenant_id: str
     job_id: str
@@ -76,6 +79,7 @@ class Job:
     status_detail: str | None = None
     not_before: datetime | None = None
     next_check_at: datetime | None = None
+    trace_context: str | None = None
 
     @property
     def key(self) -> JobKey:

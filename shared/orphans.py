@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
@@ -12,8 +11,8 @@ from shared.config import Settings
 from shared.follow import Batch
 from shared.model import JobKey
 from shared.rows import Reads
-
-_logger = logging.getLogger(__name__)
+from shared.semantics import LogEvent
+from shared.telemetry import emit
 
 # More orphans than this in one sweep are likelier a wrong database or a wrong deployment than orphans.
 _MOST_CANCELLED = 20
@@ -55,17 +54,28 @@ class Orphans:
         for records in self._pages():
             found |= {record.ref.name: record for record in self._orphans(records)}
             if len(found) > _MOST_CANCELLED:
-                _logger.error(
+                emit(
+                    LogEvent.ORPHANS_LEFT_ALONE,
                     "more than %d orphans in Batch: all are left alone, an operator must look",
                     _MOST_CANCELLED,
-                    extra={"batch": next(iter(found))},
+                    batch_job=next(iter(found)),
                 )
                 return 0
             if self._now() > until:
-                _logger.warning("the sweep for orphans ran out of time; the next one is in an hour")
+                emit(
+                    LogEvent.SWEEP_CUT_SHORT,
+                    "the sweep for orphans ran out of time; the next one is in an hour",
+                )
                 break
         for name in found:
-            _logger.warning("an orphan in Batch is cancelled", extra={"batch": name})
+            key, attempt = parse_batch_id(name)
+            emit(
+                LogEvent.ORPHAN_CANCELLED,
+                "an orphan in Batch is cancelled",
+                key=key,
+                attempt=attempt,
+                batch_job=name,
+            )
             self._batch.cancel(name)
         return len(found)
 
@@ -100,9 +110,11 @@ class Orphans:
         try:
             key, attempt = parse_batch_id(record.ref.name)
         except ValueError:
-            _logger.warning("a Batch job has our label and a foreign name", extra={"batch": record.ref.name})
+            why = "a Batch job has our label and a foreign name"
+            emit(LogEvent.BATCH_JOB_FOREIGN, why, batch_job=record.ref.name)
             return None
         if not our_labels(key, attempt, self._settings).items() <= record.labels.items():
-            _logger.warning("a Batch job's labels are not its name's", extra={"batch": record.ref.name})
+            why = "a Batch job's labels are not its name's"
+            emit(LogEvent.BATCH_JOB_FOREIGN, why, batch_job=record.ref.name)
             return None
         return key, attempt

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from shared import tracing
 from shared.batch import batch_name
 from shared.config import Settings
 from shared.errors import Unavailable
@@ -19,11 +19,12 @@ from shared.messages import JobMessage, Tick
 from shared.model import Actor, Job, JobKey, JobStatus
 from shared.orphans import Orphans
 from shared.rows import CHECK_SHARDS, Reads
+from shared.semantics import Attribute, LogEvent, Metric
+from shared.spans import checking, ticking
 from shared.switches import Switches
+from shared.telemetry import emit
 from shared.tenant_deletion import TenantDeletion
 from shared.transitions import Touch, Transitions
-
-_logger = logging.getLogger(__name__)
 
 _PAGE = 1000
 _CHUNK = 100  # rows held in memory: one may have 256 KiB
@@ -57,9 +58,11 @@ class _Round:
     looked: int = 0
     checks: int = 0
     batch_failures: Counter[str] = field(default_factory=Counter)  # by parent: one may be down alone
+    failed: int = 0
     published: int = 0
     publish_failures: int = 0
     over_cap: int = 0
+    overdue: float = 0.0  # seconds, of the longest due
     seen: set[JobKey] = field(default_factory=set)
 
 
@@ -123,6 +126,10 @@ class Reconciliation:
         start = self._now()
         if start - tick.published_at > max(self._timing.tick, _LEAST_AGE):
             return 0
+        with ticking():
+            return self._reconcile(tick, start)
+
+    def _reconcile(self, tick: Tick, start: datetime) -> int:
         whole = max(self._timing.function_timeout - _ROOM, self._timing.function_timeout / 4)
         sweep = self._crosses_sweep(tick)
         done = _Round(
@@ -140,6 +147,18 @@ class Reconciliation:
                 break
         if sweep:
             self._sweep(until=start + whole)
+        emit(
+            LogEvent.RECONCILE_TICK,
+            "looked at %d due jobs",
+            done.looked,
+            looked=done.looked,
+            asked=done.checks,
+            published=done.published,
+            failed=done.failed,
+            over_cap=done.over_cap,
+            overdue_seconds=done.overdue,
+            took_seconds=round((self._now() - start).total_seconds(), 3),
+        )
         return done.looked
 
     def _crosses_sweep(self, tick: Tick) -> bool:
@@ -150,14 +169,16 @@ class Reconciliation:
     def _sweep(self, *, until: datetime) -> None:
         try:
             self._orphans.sweep(until=until)
-        except Exception:
-            _logger.exception("the sweep for orphans failed; the next one is in an hour")
+        except Exception:  # noqa: BLE001 - it is logged
+            emit(
+                LogEvent.SWEEP_FAILED, "the sweep for orphans failed; the next one is in an hour", error=True
+            )
 
     def _delete_tenants(self, *, until: datetime) -> None:
         try:
             self._deletion.proceed(until=until)
-        except Exception:
-            _logger.exception("no tenant is deleted; the next tick tries again")
+        except Exception:  # noqa: BLE001 - it is logged
+            emit(LogEvent.TENANT_NOT_DELETED, "no tenant is deleted; the next tick tries again", error=True)
 
     def _spent(self, done: _Round) -> bool:
         return done.checks >= _MOST_CHECKS or self._now() > done.end
@@ -180,6 +201,9 @@ class Reconciliation:
                 continue
             done.looked += 1
             job = jobs[key]
+            if job and job.next_check_at is not None:
+                late = (self._now() - job.next_check_at).total_seconds()
+                done.overdue = max(done.overdue, round(late, 3))
             if job is None:
                 self._transitions.postpone(key, until=self._now() + self._timing.live_check_limit)
             elif job.next_check_at is not None and job.next_check_at <= self._now():
@@ -191,10 +215,14 @@ class Reconciliation:
     def _check(self, job: Job, done: _Round) -> Touch | None:
         """Do what is owed to one job. What is to be set on a job that did not move is returned."""
         try:
-            return self._pending(job, done) if job.status is JobStatus.PENDING else self._in_batch(job, done)
-        except Exception:
+            with checking(job):
+                if job.status is JobStatus.PENDING:
+                    return self._pending(job, done)
+                return self._in_batch(job, done)
+        except Exception:  # noqa: BLE001 - it is logged
             # One row that can't be repaired must not stop the others, nor come first each time.
-            _logger.exception("check failed", extra={"job": job.job_id})
+            done.failed += 1
+            emit(LogEvent.CHECK_FAILED, "check failed", key=job.key, attempt=job.attempt, error=True)
             return self._later(job, self._timing.live_check)
 
     def _in_batch(self, job: Job, done: _Round) -> Touch | None:
@@ -231,7 +259,8 @@ class Reconciliation:
             return Touch(job=job, next_check_at=self._now() + self._timing.tick * (turn + self._jitter()))
         if done.publish_failures < _MOST_FAILURES:
             began = self._now()
-            if self._publish(JobMessage(job.key, job.attempt)):
+            if self._publish(JobMessage.of(job)):
+                _say_repeated(job)
                 done.published += 1
                 done.publish_failures = 0
                 return Touch(job=job, next_check_at=self._now() + self._follower.spacing(job))
@@ -244,6 +273,20 @@ class Reconciliation:
 
     def _later(self, job: Job, wait: timedelta) -> Touch:
         return Touch(job=job, next_check_at=self._now() + wait * (1 + self._jitter()))
+
+
+def _say_repeated(job: Job) -> None:
+    """A retry is published when its backoff is over; anything else should have been started by now."""
+    planned = job.not_before is not None and job.not_before == job.next_check_at
+    emit(
+        LogEvent.JOB_MESSAGE_REPEATED,
+        "the job's backoff is over: it is published" if planned else "the job is published again",
+        key=job.key,
+        attempt=job.attempt,
+        planned=planned,
+    )
+    if not planned:
+        tracing.count(Metric.REPAIRS, {Attribute.REPAIR: "message"})
 
 
 def _parent(job: Job) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -13,9 +12,9 @@ from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, JsonObject, KeyRange, KeyS
 from google.cloud.spanner_v1.database import Database
 
 from shared.model import Attempt, Job, JobKey, JobStatus, Transition
+from shared.semantics import LogEvent
 from shared.spec import JobSpec
-
-_logger = logging.getLogger(__name__)
+from shared.telemetry import emit
 
 CHECK_SHARDS = 16
 TRANSITION_ID_DIGITS = 20
@@ -130,7 +129,7 @@ class Reads:
             try:
                 found[key] = job_from_row(row)
             except (AttributeError, KeyError, TypeError, ValueError):
-                _logger.exception("a row can't be read", extra={"job": key.job_id})
+                emit(LogEvent.ROW_UNREADABLE, "a row can't be read", key=key, error=True)
                 found[key] = None
         return found
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -15,6 +14,8 @@ from urllib.parse import urlsplit
 import jwt
 
 from shared.errors import Unavailable
+from shared.semantics import LogEvent
+from shared.telemetry import emit
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 """Signatures that only the issuer can make. None is symmetric: a public key is no secret."""
@@ -31,8 +32,6 @@ FIRST_FETCH_SPACING_SECONDS = 5.0
 _FETCH_TIMEOUT_SECONDS = 5.0
 _MAX_DOCUMENT_BYTES = 1024 * 1024
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
-
-_log = logging.getLogger(__name__)
 
 
 class SigningKeys:
@@ -94,7 +93,8 @@ class SigningKeys:
             keys = published_keys(self._issuer, self._jwks_uri)
         except (OSError, HTTPException, ValueError) as error:
             # The keys in hand go on serving: the issuer's outage is not the caller's.
-            _log.warning("The keys of %s could not be fetched: %s", self._issuer, error)
+            why = "The keys of %s could not be fetched: %s"
+            emit(LogEvent.SIGNING_KEYS_NOT_FETCHED, why, self._issuer, error)
             if not self._keys:
                 self._next_fetch_at = self._clock() + FIRST_FETCH_SPACING_SECONDS
         else:

@@ -6,7 +6,6 @@ A stream is what a feed has to tell, asked again and again with pauses that grow
 from __future__ import annotations
 
 import json
-import logging
 import selectors
 import socket
 import time
@@ -18,8 +17,8 @@ from google.api_core.exceptions import GoogleAPIError
 
 from shared.errors import JennahError
 from shared.places import Places
-
-_logger = logging.getLogger(__name__)
+from shared.semantics import LogEvent
+from shared.telemetry import emit
 
 # Seconds. No feed is asked more often: each question costs a read of the database.
 SHORTEST_PAUSE, LONGEST_PAUSE = 1.0, 3.0
@@ -150,11 +149,12 @@ class Stream:
         try:
             return self._feed()
         except (JennahError, GoogleAPIError) as error:
-            _logger.warning("a stream learned nothing: %s: %s", type(error).__name__, error)
+            why = "a stream learned nothing: %s: %s"
+            emit(LogEvent.STREAM_STALLED, why, type(error).__name__, error)
             return News()
-        except Exception:
+        except Exception:  # noqa: BLE001 - it is logged
             # The answer has begun: all that can be done is to end it.
-            _logger.exception("a stream broke")
+            emit(LogEvent.STREAM_BROKEN, "a stream broke", error=True)
             return None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -19,9 +18,9 @@ from shared.config import Timing
 from shared.errors import FailedPrecondition, NotFound
 from shared.messages import JobMessage
 from shared.rows import READ_TIMEOUT, Reads
+from shared.semantics import LogEvent
+from shared.telemetry import emit
 from shared.transitions import Deletion, Transitions
-
-_logger = logging.getLogger(__name__)
 
 # What one tick does at most. A turn is one page of one tenant.
 _MOST_TENANTS = 1000
@@ -80,9 +79,10 @@ class TenantDeletion:
                 next(turn)
             except StopIteration:
                 continue
-            except Exception:
+            except Exception:  # noqa: BLE001 - it is logged
                 # One tenant that can't be deleted must not stop the others.
-                _logger.exception("a tenant is not deleted; the next tick tries again")
+                why = "a tenant is not deleted; the next tick tries again"
+                emit(LogEvent.TENANT_NOT_DELETED, why, error=True)
                 continue
             turns.append(turn)
 
@@ -112,7 +112,7 @@ class TenantDeletion:
             after = keys[-1].job_id
             yield
         if not kept and self._remove(tenant_id):
-            _logger.info("a tenant is deleted", extra={"tenant": tenant_id})
+            emit(LogEvent.TENANT_DELETED, "a tenant is deleted", tenant=tenant_id)
 
     def _cancel(self, tenant_id: str, until: datetime) -> bool:
         """Cancel a page of live jobs while there is time; whether any may be left."""
@@ -128,8 +128,9 @@ class TenantDeletion:
                 cancellation.cancel(key, reason="tenant deleted")
             except (FailedPrecondition, NotFound):
                 pass  # it has ended meanwhile
-            except Exception:
-                _logger.exception("a job of a deleted tenant is not cancelled", extra={"job": key.job_id})
+            except Exception:  # noqa: BLE001 - it is logged
+                why = "a job of a deleted tenant is not cancelled"
+                emit(LogEvent.TENANT_NOT_DELETED, why, key=key, error=True)
         if messages:
             self._publish(*messages)
         return left

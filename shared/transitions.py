@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import KW_ONLY, dataclass, replace
 from datetime import datetime
 from enum import Enum
@@ -24,6 +25,7 @@ from google.cloud.spanner_v1.batch import Batch
 from google.cloud.spanner_v1.database import Database
 from google.cloud.spanner_v1.transaction import Transaction
 
+from shared import tracing, transition_log
 from shared.commits import PATIENT, Patience, commit
 from shared.config import Timing
 from shared.errors import Unavailable
@@ -122,14 +124,9 @@ class Transitions:
         decisions = [self._new(job) for job in jobs]
         job = jobs[0]
 
-        def write(batch: Batch) -> None:
-            for decision in decisions:
-                _write_new(batch, decision, actor)
-
         for _ in range(_MOST_COLLISIONS):
             try:
-                at = commit(self._database, write, patience=self._patience)
-                return [Applied(_dated(decision.job, None, at), decision.steps) for decision in decisions]
+                return self._commit_new(decisions, actor)
             except exceptions.NotFound:
                 return NotFound()
             except exceptions.AlreadyExists:
@@ -137,6 +134,9 @@ class Transitions:
                 if existing is None and job.idempotency_key:
                     existing = self._reads.job_by_idempotency_key(job.tenant_id, job.idempotency_key)
                 if existing is not None:
+                    if existing.job_id == job.job_id:
+                        # An earlier try of this very call was applied, and nobody has told of it yet.
+                        _tell_new(decisions, actor)
                     return Duplicate(existing)
                 # The job that held the key was deleted between the two: the key is free again.
         raise Unavailable("The job could not be stored; please try again.")
@@ -159,16 +159,40 @@ class Transitions:
             job = job or self._reads.job(key)
             decision = self._decide(job, event)
             if job is None or not isinstance(decision, Applied):
+                transition_log.ignored(key, event, decision)
                 return decision
             try:
-                at = commit(self._database, _writer(job, decision, event, actor), patience=self._patience)
+                return self._commit(job, decision, event, actor)
             except exceptions.NotFound:
+                transition_log.ignored(key, event, NotFound())
                 return NotFound()
             except exceptions.AlreadyExists:
                 job = None
-            else:
-                return Applied(_dated(decision.job, job, at), decision.steps)
         raise Unavailable("The job changes too often; please try again.")
+
+    def _commit(self, job: Job, decision: Applied, event: Event, actor: Actor) -> Applied:
+        with transition_log.applying(job, decision, actor) as applied:
+            at = commit(self._database, _writer(job, applied, event, actor), patience=self._patience)
+        done = Applied(_dated(applied.job, job, at), applied.steps)
+        transition_log.applied(job, done, event, actor)
+        return done
+
+    def _commit_new(self, decisions: Sequence[Applied], actor: Actor) -> list[Applied]:
+        with ExitStack() as spans:
+            request = tracing.here()
+            new = [
+                spans.enter_context(transition_log.applying(None, each, actor, within=request))
+                for each in decisions
+            ]
+
+            def write(batch: Batch) -> None:
+                for applied in new:
+                    _write_new(batch, applied, actor)
+
+            at = commit(self._database, write, patience=self._patience)
+        done = [Applied(_dated(applied.job, None, at), applied.steps) for applied in new]
+        _tell_new(done, actor)
+        return done
 
     def delete(self, keys: Sequence[JobKey]) -> dict[JobKey, Deletion]:
         """Delete those jobs that have ended and are owed nothing, with history and attempts; 2 RPCs.
@@ -313,6 +337,11 @@ def _writer(job: Job, decision: Applied, event: Event, actor: Actor) -> Callable
         batch.insert_or_update("JobAttempts", list(attempt), [list(attempt.values())])
 
     return write
+
+
+def _tell_new(done: Sequence[Applied], actor: Actor) -> None:
+    for applied in done:
+        transition_log.applied(None, applied, Submitted(), actor)
 
 
 def _write_new(batch: Batch, decision: Applied, actor: Actor) -> None:

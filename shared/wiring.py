@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from flask import Request, Response
 from google.cloud.spanner_v1.database import Database
 
-from shared import telemetry
+from shared import telemetry, tracing
 from shared.commits import PATIENT, Patience
 from shared.config import Settings
 from shared.database import connect
@@ -58,8 +58,21 @@ def _once(make: Callable[[], _T]) -> Callable[[], _T]:
 @_once
 def settings() -> Settings:
     """The settings of this process."""
-    telemetry.configure()
-    return Settings.from_env(os.environ)
+    chosen = Settings.from_env(os.environ)
+    telemetry.configure(chosen.project)
+    return chosen
+
+
+@_once
+def _instruments() -> None:
+    """Switch spans and metrics on, if they are wanted.
+
+    With the first request: by then the server has forked, which the exporters would not have survived.
+    """
+    if settings().telemetry.on:
+        from shared.otel import Otel  # noqa: PLC0415
+
+        tracing.install(Otel(settings().telemetry))
 
 
 def start(*needed: Callable[[], object]) -> None:
@@ -102,6 +115,7 @@ def verifier() -> TokenVerifier:
 @_once
 def api() -> Api:
     """The HTTP API."""
+    _instruments()
     from shared.handlers import Handlers  # noqa: PLC0415
     from shared.http import Api  # noqa: PLC0415
     from shared.job_events import Trail  # noqa: PLC0415
@@ -193,7 +207,9 @@ def handle_event(request: Request, use: Callable[[CloudEvent], object]) -> Respo
 
     if request.method != "POST":
         return error_response(MethodNotAllowed("Events are posted here.", {"allowed": ["POST"]}))
-    refusal = receive(dict(request.headers), request.get_data(), use)
+    _instruments()
+    with tracing.request(request.headers.get):
+        refusal = receive(dict(request.headers), request.get_data(), use)
     return error_response(refusal) if refusal else Response(status=204)
 
 

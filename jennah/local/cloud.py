@@ -64,6 +64,8 @@ class LocalCloud:
         settings: environment of the functions and of the Batch service, over what the cloud sets itself.
         report: told in short lines what happens.
         installation: where the functions run from; an unpacked archive, for example.
+        outputs: a folder in which what each function says on standard output is kept, over all its restarts,
+            as `NAME.jsonl`; without it, that is part of the function's log.
 
     Attributes:
         env: what `.local/env` holds: where everything is, and the functions' settings.
@@ -78,6 +80,7 @@ class LocalCloud:
         settings: Mapping[str, str] | None = None,
         report: Callable[[str], None] = lambda _: None,
         installation: Installation = FROM_CHECKOUT,
+        outputs: Path | None = None,
     ) -> None:
         self.env: dict[str, str] = {}
         self.failure: str | None = None
@@ -86,6 +89,7 @@ class LocalCloud:
         self._settings = settings or {}
         self._report = report
         self._installation = installation
+        self._outputs = outputs
         self._resources = ExitStack()
         self._processes: Processes
         self._services: Services
@@ -215,7 +219,10 @@ class LocalCloud:
     def _start(self, name: str) -> Process:
         command, env = self._services.command_of(name), self._services.environment_of(name)
         folder = self._installation.folder if name in FUNCTIONS else None
-        process = self._running[name] = self._processes.start(name, command, env=env, folder=folder)
+        kept = self._outputs / f"{name}.jsonl" if self._outputs and name in FUNCTIONS else None
+        process = self._running[name] = self._processes.start(
+            name, command, env=env, folder=folder, output=kept
+        )
         return process
 
     def _await(self, names: tuple[str, ...]) -> None:

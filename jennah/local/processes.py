@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -147,23 +148,25 @@ class Processes:
         *,
         env: Mapping[str, str] | None = None,
         folder: Path | None = None,
+        output: Path | None = None,
     ) -> Process:
         """Start a child. Its log file is begun anew; `env` replaces the whole environment.
 
-        `folder` is where it works; None: where this process does.
+        `folder` is where it works; None: where this process does. Its standard output is appended to
+        `output`, if that is given, and does not come into its log.
         """
-        log = self._logs / f"{name}.log"
-        with log.open("wb") as output:
+        path = self._logs / f"{name}.log"
+        with path.open("wb") as log, output.open("ab") if output else nullcontext(log) as said:
             popen = subprocess.Popen(
                 ["/bin/sh", "-c", _REGISTER_THEN_EXEC, name, *command],
                 stdin=self._pipe,
-                stdout=output,
-                stderr=subprocess.STDOUT,
+                stdout=said,
+                stderr=log,
                 env=None if env is None else dict(env),
                 cwd=folder,
                 start_new_session=True,
             )
-        process = Process(name, popen, log, self._forget)
+        process = Process(name, popen, path, self._forget)
         self._children[process.pid] = process
         return process
 

@@ -135,7 +135,12 @@ class Services:
     @property
     def environment(self) -> dict[str, str]:
         """The whole environment of every child but the emulators."""
-        inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            # Where a developer wants traces sent is told by OpenTelemetry's own settings.
+            if name in _INHERITED or name.startswith("OTEL_")
+        }
         # CLOUDSDK_CONFIG is where a user's own credentials would be found.
         return {**inherited, "CLOUDSDK_CONFIG": str(self.folder / "gcloud"), **self.exported}
 

@@ -4,7 +4,7 @@
 
 Jobs are submitted over HTTP while functions are killed every 2 s on average, notifications are doubled, lost,
 delayed and reordered, and calls of Spanner and Batch fail with and without effect. Then the faults stop; all
-jobs must be final within 120 s, and three books must agree (`books`). The last line is the figure; the exit
+jobs must be final within 120 s, and four books must agree (`books`). The last line is the figure; the exit
 code is 1 if anything was wrong. The seed makes the same jobs and chooses the same faults; as processes run
 side by side, no two runs are the same to the byte.
 """
@@ -31,8 +31,17 @@ from jennah.local.cloud import LocalCloud
 from jennah.local.processes import free_port
 from jennah.render import show
 from shared.config import Settings
-from tests.chaos.books import Offence, Wrong, batch_jobs_at_work, checked, compare, read_rows
+from tests.chaos.books import (
+    Offence,
+    Wrong,
+    batch_jobs_at_work,
+    checked,
+    compare,
+    read_rows,
+    told_otherwise,
+)
 from tests.chaos.load import Load, plan
+from tests.chaos.retold import Output, retell
 from tests.chaos.scene import Progress, RunFailed, count_jobs, open_database, run_in_folder
 from tests.chaos.spanner_faults import SpannerWire
 from tests.chaos.trouble import Trouble
@@ -56,9 +65,11 @@ class Chaos:
         self._submissions = plan(jobs, random.Random(seed))
         self._seed = seed
         self._folder = folder
+        self._outputs = folder / "outputs"
         self._progress = progress
         self._counts: Mapping[str, int] = {}
         self._refusals: Counter[str] = Counter()
+        self._told: Counter[str] = Counter()
 
     def run(self) -> tuple[str, list[Offence]]:
         """Do it all, and leave the journal in the folder; return the figure and what was wrong."""
@@ -67,7 +78,9 @@ class Chaos:
             SpannerWire(lambda: cloud.address_of("spanner"), self._seed) as wire,
             self._journal_at_the_end(),
         ):
-            cloud = LocalCloud(self._folder, free_port(), settings={"SPANNER_EMULATOR_HOST": wire.address})
+            self._outputs.mkdir()
+            settings = {"SPANNER_EMULATOR_HOST": wire.address}
+            cloud = LocalCloud(self._folder, free_port(), settings=settings, outputs=self._outputs)
             with cloud:
                 return self._perform(cloud, wire)
 
@@ -100,7 +113,14 @@ class Chaos:
             time.sleep(_POLL_SECONDS)
         self._progress.phase("comparing the books")
         runs = read_ledger(Path(cloud.env["JENNAH_BATCH_DIRECTORY"]))
-        wrong = list(compare(self._submissions, read_rows(database), runs, at_work))
+        rows, output = read_rows(database), Output.read(self._outputs.iterdir())
+        wrong = list(compare(self._submissions, rows, runs, at_work))
+        wrong += told_otherwise(output, rows)
+        self._told = Counter(
+            lines=len(output.lines),
+            torn=len(output.torn),
+            filled=sum(one.filled for one in retell(output).values()),
+        )
         wrong += checked({**cloud.env, "SPANNER_EMULATOR_HOST": cloud.address_of("spanner")})
         return self._figure(wrong, load.finished, took), wrong
 
@@ -126,7 +146,8 @@ class Chaos:
     def _figure(self, wrong: list[Offence], final: int, took: float) -> str:
         counts = self._counts
         by_kind = Counter(offence.wrong for offence in wrong)
-        others = by_kind.total() - by_kind[Wrong.LOST] - by_kind[Wrong.RUN_TWICE]
+        told, otherwise = self._told, by_kind[Wrong.TOLD_OTHERWISE]
+        others = by_kind.total() - by_kind[Wrong.LOST] - by_kind[Wrong.RUN_TWICE] - otherwise
         creates = sum(count for name, count in counts.items() if name.startswith("creates"))
         return (
             f"{len(self._submissions)} jobs, {counts['kills']} kills, "
@@ -135,6 +156,8 @@ class Chaos:
             f"{creates} Batch creates failed, {self._refusals.total()} requests repeated: "
             f"{by_kind[Wrong.LOST]} lost, {by_kind[Wrong.RUN_TWICE]} run twice, "
             f"{final} final {took:.1f} s after the faults stopped, "
+            f"{otherwise} told otherwise by {told['lines']} lines ({told['filled']} transitions by "
+            f"announcement alone, {told['torn']} lines torn), "
             + (f"{others} other errors" if others else "check clean")
         )
 

@@ -1,7 +1,7 @@
-"""Three books that must agree: what clients were told, what Batch really ran, what the database says.
+"""Books that must agree: what clients were told, what Batch ran, what the database and the log say.
 
-Only the last is the platform's own opinion of itself, and it is read directly. Whether it agrees with itself
-is for `jennah check` to say, which is run as operators do.
+Only the last two are the platform's own opinion of itself, and they are read directly. Whether the database
+agrees with itself is for `jennah check` to say, which is run as operators do.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from shared.batch_ids import parse_batch_id
 from shared.model import Attempt, Job, JobKey, JobStatus, Transition
 from shared.rows import ATTEMPT_COLUMNS, JOB_COLUMNS, TRANSITION_COLUMNS, job_from_row
 from tests.chaos.load import Kind, Submission
+from tests.chaos.retold import Output, differences, retell
 
 _STOPPING = frozenset({JobState.CANCELLATION_IN_PROGRESS, JobState.DELETION_IN_PROGRESS})
 
@@ -39,6 +40,7 @@ class Wrong(StrEnum):
     OTHER_END = "ended otherwise"
     STILL_RUNS = "still runs"
     BROKEN_RECORD = "record broken"
+    TOLD_OTHERWISE = "told otherwise"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,13 @@ def checked(env: Mapping[str, str]) -> list[Offence]:
     if done.returncode and not offences:
         raise OSError(f"`jennah check` failed: {done.stderr.strip()}")
     return offences
+
+
+def told_otherwise(output: Output, rows: Sequence[Row]) -> Iterator[Offence]:
+    """Where the lines of the functions tell another history than the database holds."""
+    stored = {row.job.key: row.history for row in rows}
+    for key, why in differences(retell(output), stored):
+        yield Offence(Wrong.TOLD_OTHERWISE, key.job_id, why)
 
 
 def compare(

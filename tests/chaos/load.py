@@ -1,7 +1,7 @@
 """The load: tenants that submit jobs over HTTP as real clients do, and keep their own journal of it.
 
 A client repeats a request with the same key and body until it is answered. What was acknowledged to it is the
-first of the three books that `books` compares.
+first of the four books that `books` compares.
 """
 
 from __future__ import annotations

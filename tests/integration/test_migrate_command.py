@@ -57,7 +57,7 @@ def test_makes_an_emulators_database_and_says_when_nothing_is_left(
         first = run("migrate", SPANNER_DATABASE=name)
         assert (first.returncode, first.stdout) == (
             0,
-            f"{name} is at the current schema: 9 migrations applied.\n",
+            f"{name} is at the current schema: 10 migrations applied.\n",
         )
         assert "applying 0001 initial" in first.stderr
         again = run("migrate", "--json", SPANNER_DATABASE=name)

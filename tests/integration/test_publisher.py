@@ -40,8 +40,8 @@ def test_many_messages_arrive_each_once(pubsub_host: str) -> None:
 def test_what_is_lost_is_said_and_not_raised(pubsub_host: str, caplog: pytest.LogCaptureFixture) -> None:
     sent = messages(3)
     # Other tests may have told "shared" to log errors only, and no further.
-    caplog.set_level(logging.WARNING, logger="shared.publisher")
-    logging.getLogger("shared.publisher").addHandler(caplog.handler)
+    caplog.set_level(logging.WARNING, logger="shared")
+    logging.getLogger("shared").addHandler(caplog.handler)
     assert not JobPublisher(f"{PROJECT}/topics/there-is-none").publish(*sent)
-    logging.getLogger("shared.publisher").removeHandler(caplog.handler)
-    assert len({vars(record)["job"] for record in caplog.records}) == 3
+    logging.getLogger("shared").removeHandler(caplog.handler)
+    assert len({vars(record)["labels"]["job"] for record in caplog.records}) == 3

@@ -1,4 +1,4 @@
-"""The judge of the chaos runs sees each way in which the three books can disagree."""
+"""The judge of the chaos runs sees each way in which the books can disagree."""
 
 from __future__ import annotations
 

@@ -531,7 +531,7 @@ def test_every_column_is_judged_or_said_not_to_be() -> None:
     """A new column needs a decision: add its damages above, or say here why its data show nothing."""
     seen = {kind for rows in FULL.values() for kind, _ in damages(rows)}
     kinds = {kind.rpartition(".")[2] for kind in seen if kind.startswith("job.")}
-    unjudged = {"image_uri", "commands", "idempotency_key", "status_detail", "not_before"}
+    unjudged = {"image_uri", "commands", "idempotency_key", "status_detail", "not_before", "trace_context"}
     assert {field.name for field in fields(Job)} - kinds == unjudged
     kinds = {kind.rpartition(".")[2] for kind in seen if kind.startswith("history.")}
     assert {field.name for field in fields(Transition)} <= kinds

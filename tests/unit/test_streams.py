@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import socket
 import time
 from collections.abc import Iterator, Sequence
@@ -128,16 +127,16 @@ def test_a_feed_that_fails_is_asked_again(scene: Scene, error: Exception) -> Non
 
 
 def test_a_feed_that_breaks_ends_the_stream_and_is_logged(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
-    logged: list[str] = []
-    monkeypatch.setattr(logging.getLogger("shared.streams"), "exception", logged.append)
     assert (
         len(sent(scene.streams().open(next(somebody), telling(scene, [News(), ValueError("x")], [])), scene))
         == 1
     )
     assert scene.now == SHORTEST_PAUSE
-    assert logged == ["a stream broke"]
+    assert [(record.message, bool(record.exc_info)) for record in caplog.records] == [
+        ("a stream broke", True)
+    ]
 
 
 def test_nothing_is_asked_for_whoever_has_left(scene: Scene) -> None:

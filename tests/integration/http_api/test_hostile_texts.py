@@ -53,18 +53,32 @@ def lines(logs: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in log.read_bytes().split(b"\n")[:-1]]
 
 
+def assert_tells_of_requests_only(written: list[dict[str, Any]], count: int, text: str = "") -> None:
+    """That so many requests came, and nothing of what was in them."""
+    known = {"severity", "time", "event", "message", "logging.googleapis.com/labels", "httpRequest"}
+    assert [line["event"] for line in written] == ["http_request"] * count
+    for line in written:
+        assert line.keys() <= known
+        request = line["httpRequest"]
+        assert request.keys() == {"requestMethod", "requestUrl", "status", "latency", "requestSize"}
+        assert (request["requestMethod"], request["requestUrl"]) in {
+            ("POST", "/v1/jobs"),
+            ("GET", "/v1/jobs"),
+        }
+        assert not text or text not in line["message"]
+
+
 @pytest.mark.parametrize("text", TEXTS, ids=ascii)
 def test_an_odd_text_is_kept_as_it_is(logged: tuple[Server, Path], eve: Caller, text: str) -> None:
     before = len(lines(logged[1]))
     fields = {"commands": [text], "name": text[:100], "env": {"TEXT": text}, "entrypoint": text}
     job = eve.submitted(**fields)
-    (line,) = lines(logged[1])[before:]
-    assert line == {
-        "severity": "INFO",
-        "message": "job accepted",
-        "tenant": job["tenant_id"],
-        "job": job["job_id"],
-    }
+    accepted, answered = lines(logged[1])[before:]
+    assert (accepted["severity"], accepted["event"]) == ("INFO", "job_transition")
+    labels = accepted["logging.googleapis.com/labels"]
+    assert (labels["tenant"], labels["job"]) == (job["tenant_id"], job["job_id"])
+    assert_tells_of_requests_only([answered], 1, text)
+    assert text not in accepted["message"]
     shown = eve.get(f"/v1/jobs/{job['job_id']}").json()
     assert {name: shown[name] for name in fields} == fields
 
@@ -88,12 +102,12 @@ def test_an_odd_text_is_kept_as_it_is(logged: tuple[Server, Path], eve: Caller, 
     ],
     ids=lambda value: ascii(value)[:60],
 )
-def test_an_odd_text_where_none_belongs_is_refused_in_silence(
+def test_an_odd_text_where_none_belongs_is_refused_and_not_told(
     logged: tuple[Server, Path], eve: Caller, fields: dict[str, Any], named: str
 ) -> None:
     before = len(lines(logged[1]))
     refused(eve.submit({"image_uri": "busybox", **fields}), 400, "INVALID_ARGUMENT", named)
-    assert lines(logged[1])[before:] == []
+    assert_tells_of_requests_only(lines(logged[1])[before:], 1)
 
 
 @pytest.mark.parametrize("text", ["x" * 1_000_000, "\n" * 1_000_000, "🙂" * 250_000])
@@ -104,22 +118,22 @@ def test_a_megabyte_is_too_much(logged: tuple[Server, Path], eve: Caller, text: 
     answer = eve.submit({"image_uri": "busybox", "name": text[: MAX_BODY_BYTES // 20]})
     refused(answer, 400, "INVALID_ARGUMENT", "name")
     assert len(answer.content) < 1000
-    assert lines(logged[1])[before:] == []
+    assert_tells_of_requests_only(lines(logged[1])[before:], 2)
 
 
 @pytest.mark.parametrize("key", [b"\xff", b"\x80abc", "é".encode(), b"a" * 256])
 def test_odd_headers_are_refused(logged: tuple[Server, Path], eve: Caller, key: bytes) -> None:
     before = len(lines(logged[1]))
     refused(eve.submit(key=key), 400, "INVALID_ARGUMENT", "Idempotency-Key")
-    assert lines(logged[1])[before:] == []
+    assert_tells_of_requests_only(lines(logged[1])[before:], 1)
 
 
 @pytest.mark.parametrize("text", [text for text in TEXTS if "/" not in text], ids=ascii)
-def test_odd_ids_and_parameters_are_answered_in_silence(
+def test_odd_ids_and_parameters_are_answered_and_not_told(
     logged: tuple[Server, Path], eve: Caller, text: str
 ) -> None:
     eve.submitted()
     before = len(lines(logged[1]))
     for name in ("status", "page_token", "page_size", text):
         assert eve.get("/v1/jobs", **{name: text}).status_code == 400
-    assert lines(logged[1])[before:] == []
+    assert_tells_of_requests_only(lines(logged[1])[before:], 4, text)

@@ -1,0 +1,96 @@
+"""The reader that rebuilds histories from lines: gaps are filled where one announcement fits, else named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.model import JobKey
+from tests.chaos.retold import Output, Retold, retell
+
+KEY = JobKey("t", "j")
+PATH = ("PENDING", "SCHEDULED", "RUNNING", "COMPLETED")
+
+
+def line(version: int, commit: tuple[int, int] | None = None, *, to: str = "", intended: bool = False) -> Any:
+    """A transition of a job that succeeds."""
+    return {
+        "severity": "INFO",
+        "time": "2026-01-01T00:00:00+00:00",
+        "message": "",
+        "event": "job_transition_intended" if intended else "job_transition",
+        "logging.googleapis.com/labels": {"tenant": "t", "job": "j"},
+        "transition": {
+            "from": PATH[version - 2] if version > 1 else None,
+            "to": to or PATH[version - 1],
+            "version": version,
+            "commit": commit or (version - 1, version),
+            "attempt": 1,
+            "reason": "accepted" if version == 1 else to,
+            "actor": "tenant" if version == 1 else "batch",
+        },
+    }
+
+
+def ignored(version: int, status: str) -> Any:
+    return {**line(1), "event": "event_ignored", "transition": None, "status": status, "version": version}
+
+
+def announced(version: int, commit: tuple[int, int] | None = None, *, to: str = "") -> Any:
+    return line(version, commit, to=to, intended=True)
+
+
+def told(*lines: Any) -> Retold:
+    return retell(Output(list(lines)))[KEY]
+
+
+@pytest.mark.parametrize(
+    ("lines", "filled"),
+    [
+        ([line(1), line(2), line(3), line(4)], 0),
+        ([line(4), line(2), line(3), line(1), line(2)], 0),
+        ([line(2), line(3), line(4)], 1),
+        ([line(1), announced(2), line(3), line(4)], 1),
+        ([line(1), line(2), line(3), announced(4)], 1),
+        ([line(1), line(2), announced(3, (2, 4)), announced(4, (2, 4))], 2),
+        ([line(1), line(2), line(3, (2, 4)), announced(3, (2, 4)), announced(4, (2, 4))], 1),
+        ([line(1), announced(2), announced(3), announced(4)], 3),
+        # Another's announcement came to nothing: the row was seen otherwise, or the next line began alone.
+        ([line(1), line(2), line(3), announced(4, to="CANCELLED"), announced(4), ignored(4, "COMPLETED")], 1),
+        ([line(1), line(2), announced(3, (2, 4)), announced(4, (2, 4)), announced(3), line(4)], 1),
+    ],
+)
+def test_what_is_told_is_rebuilt(lines: list[Any], filled: int) -> None:
+    history = told(*lines)
+    assert tuple(step.to_status for step in history.steps) == PATH
+    assert (history.filled, history.doubt) == (filled, None)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [line(1), line(3), line(4)],
+        [line(1), line(2), line(3), announced(4, to="CANCELLED"), announced(4)],
+        [line(1), line(2), line(2, to="CANCELLED")],
+    ],
+)
+def test_what_may_be_otherwise_is_named(lines: list[Any]) -> None:
+    assert told(*lines).doubt
+
+
+def test_what_was_refused_is_no_part_of_it() -> None:
+    history = told(line(1), line(2), line(3), announced(4, to="CANCELLED"), line(4))
+    assert history.steps[-1].to_status == "COMPLETED"
+
+
+def test_a_torn_line_is_counted_and_an_incomplete_one_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"sever\n' + json.dumps(line(1)) + "\n")
+    output = Output.read([path])
+    assert (len(output.lines), output.torn) == (1, ['{"sever'])
+    path.write_text('{"severity": "INFO"}\n')
+    with pytest.raises(AssertionError, match="without time"):
+        Output.read([path])
