@@ -37,8 +37,9 @@ def lines() -> Iterator[Lines]:
     handler = logging.StreamHandler(written)
     handler.setFormatter(telemetry.lines_of("p"))
     logger.addHandler(handler)
-    level = logger.level
+    level, propagate = logger.level, logger.propagate
     logger.setLevel(logging.DEBUG)
+    logger.propagate = False  # pytest would keep the texts, and workers can't tell each other of all of them
 
     def read() -> list[dict[str, Any]]:
         *read, end = written.getvalue().split("\n")
@@ -49,6 +50,7 @@ def lines() -> Iterator[Lines]:
     yield read
     logger.removeHandler(handler)
     logger.setLevel(level)
+    logger.propagate = propagate
 
 
 def test_the_log_goes_to_standard_output() -> None:
@@ -63,7 +65,7 @@ def fail(why: str) -> None:
     raise ValueError(why)
 
 
-@pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
+@pytest.mark.parametrize("text", TEXTS, ids=lambda text: ascii(text)[:40])
 def test_every_line_is_one_json_object(text: str, lines: Lines) -> None:
     telemetry.emit(LogEvent.EVENT_DEFERRED, "said: %s", text, key=JobKey(text, text), what={text: [text]})
     telemetry.emit(LogEvent.EVENT_REFUSED, text)
