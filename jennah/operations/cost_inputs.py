@@ -53,7 +53,9 @@ INPUTS: Mapping[str, Input] = MappingProxyType(
         "log_lines": Input(
             8, "log lines of ours: the request, each change, all but the first announced (DEBUG)", _COUNTED
         ),
-        "log_line_bytes": Input(1_000, "bytes of one in Cloud Logging, what Cloud Run adds included", _ASSUMED),
+        "log_line_bytes": Input(
+            1_000, "bytes of one in Cloud Logging, what Cloud Run adds included", _ASSUMED
+        ),
         "request_log_bytes": Input(1_000, "bytes of Cloud Run's own log of a request", _ASSUMED),
         "task_log_bytes": Input(20_000, "bytes that a task and Batch's agent log", _ASSUMED),
         "answer_bytes": Input(1_500, "bytes of an answer to a client, with its headers", _ASSUMED),
