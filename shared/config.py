@@ -84,6 +84,11 @@ class JobNetwork:
     subnetwork: str
     external_ip: bool = True
 
+    @property
+    def region(self) -> str:
+        """The subnetwork's, where alone jobs may run in it."""
+        return self.subnetwork.split("/")[3]
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:

@@ -107,6 +107,7 @@ class Dispatch:
             self._reject(job, Failure(FailureReason.REJECTED, f"image_uri: {problem}"))
             return
         try:
+            self._require_network(name)
             record = self._batch.create(name, batch_job(job, self._settings))
         except NameTaken:
             found = self._batch.get(name)
@@ -149,10 +150,19 @@ class Dispatch:
         event = Rejected(attempt=job.attempt, failure=failure)
         self._transitions.apply(job.key, event, Actor.SCHEDULER, known=job)
 
+    def _require_network(self, name: str) -> None:
+        """Refuse to make a Batch job where the network for jobs is not; one that is there is adopted.
+
+        Batch would refuse it for good, and without the network it might have an external address.
+        """
+        place = self._settings.job_network
+        if place and f"/locations/{place.region}/" not in name and self._batch.get(name) is None:
+            raise PlatformFault(f"the network for jobs is in {place.region}, and {name} would not be")
+
     def _platform_fault(self, job: Job, error: PlatformFault) -> None:
         emit(
             LogEvent.PLATFORM_FAULT,
-            "Batch refuses to create jobs: %s",
+            "no Batch job can be made: %s",
             error,
             key=job.key,
             attempt=job.attempt,

@@ -1,47 +1,56 @@
 locals {
   names = { for name, function in google_cloudfunctions2_function.functions : name => function.name }
 
-  # What the functions say, as Cloud Run files it. A line whose only field is its message becomes a plain text.
+  # What the functions say, as Cloud Run files it.
   function_logs = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=~\"^${var.deployment}-(${join("|", keys(local.functions))})$\""
 
-  # Events that are counted, and each of which somebody must look at. `message` is a regular expression for how the line
-  # begins; a test finds it in the code.
+  # Events that are counted, and each of which somebody must look at: by the field `event` of their lines (docs/telemetry.md),
+  # and by numbers that other fields must be above. A test finds all of them in the code.
   log_events = {
     platform_faults = {
-      title   = "Batch refuses to create jobs"
-      message = "platform fault: Batch refuses to create jobs"
-      meaning = "Jobs wait because of permissions or configuration, not for a fault of their own. After two days they fail."
+      title    = "No Batch job can be made"
+      event    = "platform_fault"
+      severity = "ERROR"
+      meaning  = "Jobs wait because of permissions or configuration, not for a fault of their own. After two days they fail."
     }
     orphans = {
-      title   = "Orphans in Batch"
-      message = "an orphan in Batch is cancelled"
-      meaning = "A Batch job ran for nobody, and was cancelled. One may be left by a lost database; many are a bug."
+      title    = "Orphans in Batch"
+      event    = "orphan_cancelled"
+      severity = "WARNING"
+      meaning  = "A Batch job ran for nobody, and was cancelled. One may be left by a lost database; many are a bug."
     }
     orphan_floods = {
-      title   = "Too many orphans in Batch"
-      message = "more than [0-9]+ orphans in Batch"
-      meaning = "So many Batch jobs have no row that none is cancelled: the database or the label is likelier wrong than Batch."
+      title    = "Too many orphans in Batch"
+      event    = "orphans_left_alone"
+      severity = "ERROR"
+      meaning  = "So many Batch jobs have no row that none is cancelled: the database or the label is likelier wrong than Batch."
     }
     stuck_jobs = {
-      title   = "Jobs are stuck"
-      message = "jobs are overdue"
-      meaning = "Jobs wait for a check that is long past: reconciliation fails at them or can't keep up."
+      title    = "Jobs are stuck"
+      event    = "reconcile_tick"
+      above    = { overdue_seconds = 900 }
+      severity = "ERROR"
+      meaning  = "Jobs wait for a check that is long past: reconciliation fails at them or can't keep up."
     }
     failed_checks = {
-      title   = "Reconciliation fails at a job"
-      message = "check failed"
-      meaning = "One job's check ended in an unexpected error; the others go on."
+      title    = "Reconciliation fails at a job"
+      event    = "check_failed"
+      severity = "ERROR"
+      meaning  = "One job's check ended in an unexpected error; the others go on."
     }
     foreign_names = {
-      title   = "A foreign Batch job has our name"
-      message = "a foreign Batch job holds our name"
-      meaning = "Somebody else makes Batch jobs with this deployment's names; the job failed."
+      title    = "A foreign Batch job has our name"
+      event    = "name_taken"
+      severity = "ERROR"
+      meaning  = "Somebody else makes Batch jobs with this deployment's names; the job failed."
     }
   }
 
   log_event_filters = {
-    for key, event in local.log_events : key =>
-    "${local.function_logs} AND (jsonPayload.message=~\"^${event.message}\" OR textPayload=~\"^${event.message}\")"
+    for key, event in local.log_events : key => join(" AND ", concat(
+      [local.function_logs, "jsonPayload.event=\"${event.event}\""],
+      [for field, number in try(event.above, {}) : "jsonPayload.${field}>${number}"],
+    ))
   }
 }
 
@@ -96,7 +105,7 @@ resource "google_monitoring_alert_policy" "log_events" {
   project               = var.project_id
   display_name          = "${var.deployment}: ${each.value.title}"
   combiner              = "OR"
-  severity              = each.key == "orphans" ? "WARNING" : "ERROR"
+  severity              = each.value.severity
   notification_channels = var.notification_channels
   user_labels           = local.labels
 

@@ -50,8 +50,12 @@ INPUTS: Mapping[str, Input] = MappingProxyType(
         "vcpus": Input(1, "vCPUs of an instance", _ASSUMED),
         "memory_gib": Input(0.5, "GiB of an instance", _ASSUMED),
         "concurrency": Input(8, "requests of an instance at once (as many as `THREADS`)", _ASSUMED),
-        "log_lines": Input(5, "log lines of ours: the acceptance and each change", _ASSUMED),
-        "log_line_bytes": Input(600, "bytes of one in Cloud Logging", _ASSUMED),
+        "log_lines": Input(
+            8, "log lines of ours: the request, each change, all but the first announced (DEBUG)", _COUNTED
+        ),
+        "log_line_bytes": Input(
+            1_000, "bytes of one in Cloud Logging, what Cloud Run adds included", _ASSUMED
+        ),
         "request_log_bytes": Input(1_000, "bytes of Cloud Run's own log of a request", _ASSUMED),
         "task_log_bytes": Input(20_000, "bytes that a task and Batch's agent log", _ASSUMED),
         "answer_bytes": Input(1_500, "bytes of an answer to a client, with its headers", _ASSUMED),

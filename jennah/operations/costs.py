@@ -193,7 +193,7 @@ def extras() -> str:
     request = (
         _is("submission_seconds") * _instance_price()
         + _is("million_price") / 1e6
-        + _is("request_log_bytes") / _GIB * _is("log_price")
+        + (_is("log_line_bytes") + _is("request_log_bytes")) / _GIB * _is("log_price")
         + _is("answer_bytes") / _GIB * _is("egress_price")
     )
     return _by_rate(

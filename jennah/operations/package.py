@@ -92,7 +92,7 @@ def build(root: Path, *, uncommitted: bool = False) -> Archive:
 
 
 def functions_project(project: Mapping[str, Any], packages: Sequence[str]) -> str:
-    """The archive's own pyproject.toml: without the command line, and without what only that needs.
+    """The archive's own pyproject.toml: without the command line and what only that needs, with telemetry.
 
     Args:
         project: the checkout's pyproject.toml; `tool.jennah.not-in-functions` names what only the command
@@ -101,6 +101,8 @@ def functions_project(project: Mapping[str, Any], packages: Sequence[str]) -> st
     """
     about, left_out = project["project"], set(project["tool"]["jennah"]["not-in-functions"])
     wanted = [needed for needed in about["dependencies"] if _name_of(needed) not in left_out]
+    # So that traces and metrics can be switched on by a setting alone; off, none of it is imported.
+    wanted += about["optional-dependencies"]["telemetry"]
     # JSON's texts and lists of texts are TOML's.
     return "\n".join(
         [

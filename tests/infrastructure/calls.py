@@ -157,15 +157,28 @@ def _functions(module: str, parsed: ast.Module) -> tuple[Function, ...]:
     """All functions of a module, and its own statements as one more."""
     inner = [node for node in ast.walk(parsed) if isinstance(node, ast.FunctionDef)]
     inside = {part for node in inner for part in ast.walk(node)}
-    own = _function(module, "__module__", (node for node in ast.walk(parsed) if node not in inside))
-    return (own, *(_function(module, node.name, ast.walk(node)) for node in inner))
+    others = _of_others(parsed)
+    own = _function(module, "__module__", (node for node in ast.walk(parsed) if node not in inside), others)
+    return (own, *(_function(module, node.name, ast.walk(node), others) for node in inner))
 
 
-def _function(module: str, name: str, nodes: Iterable[ast.AST]) -> Function:
+def _of_others(parsed: ast.Module) -> set[str]:
+    """What a module imports that is not ours: its attributes are no mentions of our functions."""
+    return {
+        alias.asname or alias.name
+        for node in parsed.body
+        if isinstance(node, ast.ImportFrom) and not (node.module or "").startswith("shared")
+        for alias in node.names
+    }
+
+
+def _function(module: str, name: str, nodes: Iterable[ast.AST], others: set[str]) -> Function:
     calls, names = set(), set()
     for node in nodes:
         if isinstance(node, ast.Call) and (call := _google_call(module, node)):
             calls.add(call)
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in others:
+            continue
         if isinstance(node, ast.Attribute):
             names.add(node.attr)
         elif isinstance(node, ast.Name):

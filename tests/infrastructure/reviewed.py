@@ -17,11 +17,19 @@ NOT_SET = {
     "SPANNER_EMULATOR_HOST": "the address of a local stand-in: in production there is none",
     "BATCH_EMULATOR_HOST": "the address of a local stand-in: in production there is none",
     "LOGGING_EMULATOR_HOST": "the address of a local stand-in: in production there is none",
-}
-
-# Lines that alerts wait for and no function writes yet.
-NOT_LOGGED = {
-    "stuck_jobs": "reconciliation is to say so when jobs are long overdue",
+    "FUNCTION_TARGET": "Cloud Functions sets it",
+    "K_SERVICE": "Cloud Run sets it",
+    **dict.fromkeys(
+        (
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+            "OTEL_METRICS_EXPORTER",
+            "OTEL_SDK_DISABLED",
+            "OTEL_TRACES_EXPORTER",
+        ),
+        "off unless asked for, in the variable `environment`: most OTEL_* settings are the SDK's",
+    ),
 }
 
 # Roles on the whole project: what has no narrower place, with the reason.

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterator
 
 from tests.infrastructure.calls import Code
-from tests.infrastructure.configuration import Configuration, only
-from tests.infrastructure.reviewed import NOT_LOGGED
+from tests.infrastructure.configuration import Configuration, only, texts
 
 # What an operator must be told of (issue of the deployment), and the policy that does.
 _ALERTS = {
@@ -75,37 +73,66 @@ def alerts(configuration: Configuration) -> Iterator[str]:
 
 
 def log_lines(configuration: Configuration) -> Iterator[str]:
-    """Each line that an alert waits for is written by the functions."""
-    for name, event in configuration.locals["log_events"].items():
-        written = any(re.match(event["message"], line) for line in logged_lines(configuration.code))
-        if written == (name in NOT_LOGGED):
-            yield (
-                f"local.log_events.{name}: no function logs {event['message']!r}"
-                if not written
-                else (f"local.log_events.{name} is reviewed as not logged, and is")
-            )
+    """Each event that an alert waits for is written by the functions, with its severity and its numbers."""
+    known, written = log_events(configuration.code), written_events(configuration.code)
+    for name, alert in configuration.locals["log_events"].items():
+        where, event = f"local.log_events.{name}", known.get(alert["event"])
+        if event is None or event[0] not in written:
+            yield f"{where}: no function logs {alert['event']!r}"
+            continue
+        constant, severity = event
+        above = alert.get("above", {})
+        # What is bad only above a number is not bad in itself.
+        if not above and severity != alert["severity"]:
+            yield f"{where}: {alert['event']} is logged as {severity}"
+        for field in above:
+            if field not in written[constant]:
+                yield f"{where}: {alert['event']} has no field {field}"
+    policy = "google_monitoring_alert_policy.log_events"
+    if configuration.resource(policy).get("severity") != "${each.value.severity}":
+        yield f"{policy}: severity must be the event's"
 
 
-def logged_lines(code: Code) -> set[str]:
-    """How the lines that functions log begin, with made-up values."""
-    return {
-        argument.value.replace("%d", "1").replace("%s", "x")
-        for module in code.modules.values()
-        for node in ast.walk(module)
-        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("_logger.")
-        for argument in node.args
-        if isinstance(argument, ast.Constant) and isinstance(argument.value, str)
-    }
+def log_events(code: Code) -> dict[str, tuple[str, str]]:
+    """Each event of shared/semantics.py: its constant, and its severity."""
+    (events,) = (
+        node
+        for node in code.modules["shared.semantics"].body
+        if isinstance(node, ast.ClassDef) and node.name == "LogEvent"
+    )
+    found = {}
+    for node in events.body:
+        if isinstance(node, ast.Assign):
+            label, level = ast.unparse(node.value).strip("()").split(", ")
+            found[ast.literal_eval(label)] = (ast.unparse(node.targets[0]), level.removeprefix("logging."))
+    return found
+
+
+def written_events(code: Code) -> dict[str, set[str]]:
+    """The constants of events that `emit` is called with by name, and the fields that it is given."""
+    written: dict[str, set[str]] = {}
+    for module in code.modules.values():
+        for node in ast.walk(module):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "emit" and node.args:
+                scope, _, constant = ast.unparse(node.args[0]).partition(".")
+                if scope == "LogEvent":
+                    fields = {keyword.arg for keyword in node.keywords if keyword.arg}
+                    written.setdefault(constant, set()).update(fields)
+    return written
 
 
 def filters(configuration: Configuration) -> Iterator[str]:
-    """Filters of metrics are in Monitoring's language, filters of log lines in that of logs."""
+    """Filters of metrics are in Monitoring's language; lines are found by what of them does not change."""
     for name in ("thresholds", "charts", "run_metric", "pubsub_metric", "user_metric"):
         if "=~" in str(configuration.locals.get(name)):
             yield f"local.{name}: Monitoring's filters have no =~"
-    for name, event in configuration.locals["log_events"].items():
-        if '"' in event["message"]:
-            yield f"local.log_events.{name}: a quotation mark would end the filter's text"
-    for key in ("jsonPayload.message", "textPayload"):
-        if key not in str(configuration.locals["log_event_filters"]):
-            yield f"local.log_event_filters: a line may be in {key}"
+    found = str(configuration.locals["log_event_filters"])
+    for part in ("local.function_logs", "jsonPayload.event=", "event.above", "jsonPayload.${field}>"):
+        if part not in found:
+            yield f"local.log_event_filters: {part} is missing"
+    for key in ("message", "textPayload"):
+        if key in found:
+            yield f"local.log_event_filters: {key} may change"
+    for address in ("google_logging_metric.events", "google_monitoring_alert_policy.log_events"):
+        if "${local.log_event_filters[each.key]}" not in texts(configuration.resource(address)):
+            yield f"{address}: the filter must be the event's"

@@ -165,6 +165,21 @@ def test_each_alert_of_a_plan_leads_to_its_section_of_the_runbook(terraform: tup
     assert len(led) == 18
 
 
+def test_alerts_on_log_lines_wait_for_events_and_numbers(terraform: tuple[Path, Run]) -> None:
+    planned = _planned(terraform, "examples/small", **_GIVEN)
+    waited = {
+        "platform_faults": 'jsonPayload.event="platform_fault"',
+        "stuck_jobs": 'jsonPayload.event="reconcile_tick" AND jsonPayload.overdue_seconds>900',
+    }
+    for key, expected in waited.items():
+        policy = planned[f'google_monitoring_alert_policy.log_events["{key}"]']
+        (matched,) = policy["conditions"][0]["condition_matched_log"]
+        assert matched["filter"] == planned[f'google_logging_metric.events["{key}"]']["filter"]
+        functions, _, rest = matched["filter"].partition(" AND jsonPayload.")
+        assert functions.startswith('resource.type="cloud_run_revision" AND resource.labels.service_name=~')
+        assert f"jsonPayload.{rest}" == expected
+
+
 def test_the_large_example_has_room_for_what_it_says(terraform: tuple[Path, Run]) -> None:
     planned = _planned(terraform, "examples/production", **_GIVEN, **_EXAMPLES["production"])
     sizes = {

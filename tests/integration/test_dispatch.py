@@ -6,6 +6,7 @@ import itertools
 import threading
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import grpc
@@ -18,6 +19,7 @@ from jennah.local.batch_jobs import JobState
 from shared.batch import batch_name
 from shared.batch_ids import batch_id
 from shared.batch_spec import batch_job
+from shared.config import JobNetwork
 from shared.errors import FailedPrecondition, Unavailable
 from shared.events import BatchRef, Scheduled
 from shared.lifecycle import Applied
@@ -375,6 +377,39 @@ def test_a_platform_fault_is_not_the_tenants_until_its_maximum_age(
         platform.clock += timedelta(days=3)
         platform.dispatch.schedule(JobMessage(key, 1))
     assert platform.status(key) is JobStatus.FAILED
+
+
+def elsewhere(platform: Platform) -> Platform:
+    """The same platform after its network for jobs, and its region, became others."""
+    place = JobNetwork("projects/p/global/networks/n", "projects/p/regions/us-east1/subnetworks/s")
+    settings = replace(platform.settings, region=place.region, job_network=place)
+    return replace(platform, settings=settings)
+
+
+def test_a_job_of_another_region_than_the_networks_waits_and_never_runs_outside(platform: Platform) -> None:
+    key = platform.submit("true")
+    moved = elsewhere(platform)
+    moved.dispatch.schedule(JobMessage(key, 1))
+    job = platform.job(key)
+    assert job.status is JobStatus.PENDING
+    assert "operator" in (job.status_detail or "")
+    assert platform.faults.calls("CreateJob", job=glob(key)).received == 0
+    moved.dispatch.schedule(JobMessage(there := moved.submit("true"), 1))
+    assert platform.status(there) is JobStatus.SCHEDULED
+    # The network is as before again: it goes on.
+    platform.dispatch.schedule(JobMessage(key, 1))
+    assert platform.status(key) is JobStatus.SCHEDULED
+    assert platform.job(key).status_detail is None
+
+
+def test_a_job_of_another_region_that_runs_already_is_followed(platform: Platform) -> None:
+    key = platform.submit("true")
+    job = platform.job(key)
+    # CreateJob went through, and the function died before its commit.
+    platform.batch.create(batch_name(job), batch_job(job, platform.settings))
+    elsewhere(platform).dispatch.schedule(JobMessage(key, 1))
+    assert platform.status(key) is not JobStatus.PENDING
+    assert platform.job(key).batch_uid is not None
 
 
 def test_a_foreign_batch_job_of_our_name_is_left_alone(platform: Platform) -> None:

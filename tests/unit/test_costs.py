@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -14,7 +15,7 @@ from google.cloud import batch_v1
 
 from jennah.operations import costs
 from jennah.operations.cost_inputs import INPUTS
-from shared import batch_client, listing, reconcile
+from shared import batch_client, listing, reconcile, telemetry
 from shared.api.spec import SubmitRequest
 from shared.batch_ids import batch_id
 from shared.batch_spec import batch_job
@@ -128,6 +129,19 @@ def test_commits_rows_and_bytes_of_a_job_that_succeeds(life: tuple[list[list[Cha
         stored += sum(size(value) for value in row)
         stored += sum(size(value) for entry in entries(TABLES[name], row).values() for value in entry)
     assert stored == INPUTS["stored_bytes"].value
+
+
+def test_log_lines_of_a_job_that_succeeds(
+    caplog: pytest.LogCaptureFixture, request: pytest.FixtureRequest
+) -> None:
+    """Besides, there is one of the request."""
+    caplog.set_level("DEBUG", logger="shared")
+    request.getfixturevalue("life")
+    lines = [line for line in caplog.get_records("setup") + caplog.records if line.name == "shared"]
+    assert Counter(line.levelname for line in lines) == {"INFO": 4, "DEBUG": 3}
+    assert INPUTS["log_lines"].value == len(lines) + 1
+    written = [telemetry.lines_of("my-project").format(line) for line in lines]
+    assert max(len(line) for line in written) < INPUTS["log_line_bytes"].value
 
 
 def test_rows_of_a_check(life: tuple[list[list[Change]], Job]) -> None:

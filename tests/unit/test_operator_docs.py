@@ -19,6 +19,7 @@ from typer.main import get_command
 from jennah.cli import app
 from shared.config import _TIMES, Settings, Timing
 from shared.errors import SettingsError
+from shared.semantics import LogEvent
 
 ROOT = Path(__file__).parents[2]
 PAGES = {
@@ -32,10 +33,15 @@ PAGES = {
         "runbook",
         "scaling",
         "security",
+        "telemetry",
     )
 }
 CONFIGURATION = PAGES["configuration"]
 NEEDED = {"GOOGLE_CLOUD_PROJECT": "my-project", "SPANNER_INSTANCE": "jennah"}
+
+# Where they are described apart: docs/telemetry.md, and a paragraph of docs/configuration.md.
+TELEMETRY = set(re.findall(r"OTEL_[A-Z_]+", PAGES["telemetry"]))
+SET_BY_THE_PLATFORM = {"FUNCTION_TARGET", "K_SERVICE"}
 
 _ROW = r"^\| `([A-Z_]+)` \| ([^|]+) \| ([^|]+) \| ([^|]+) \| [^|]+ \|$"
 ROWS = {name: cells for name, *cells in re.findall(_ROW, CONFIGURATION, re.MULTILINE)}
@@ -66,7 +72,16 @@ def with_(**changed: str) -> Settings:
 def test_every_variable_that_is_read_is_described_and_no_other() -> None:
     environ = Recorded(NEEDED)
     Settings.from_env(environ)
-    assert set(ROWS) == environ.read
+    assert set(ROWS) == environ.read - TELEMETRY - SET_BY_THE_PLATFORM
+    for name in environ.read & TELEMETRY:
+        assert f"`{name}" in PAGES["telemetry"], name
+    for name in SET_BY_THE_PLATFORM:
+        assert f"`{name}`" in CONFIGURATION, name
+
+
+def test_variables_of_telemetry_are_refused_with_all_others() -> None:
+    with pytest.raises(SettingsError, match="OTEL_TRACES_EXPORTER"):
+        with_(OTEL_TRACES_EXPORTER="made-up")
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -153,30 +168,34 @@ def test_commands_exist_with_their_options(name: str) -> None:
     assert problems == {}
 
 
-LOGGED = (
-    "check failed",
-    "sweep for orphans failed",
-    "are not listed",
-    "platform fault",
-    "an orphan in Batch is cancelled",
-    "all are left alone",
-    "a foreign Batch job holds our name",
-    "not answered in time",
-    "unexpected error",
-    "could not be fetched",
-    "event not acknowledged",
-    "a tenant is deleted",
-)
+EVENTS = {event.label for event in LogEvent}
+
+
+def filters_of_logs(page: str) -> list[str]:
+    """What the page gives its shell function `logs`."""
+    return re.findall(r"\blogs '([^'\n]+)'", page)
 
 
 def test_log_lines_that_are_looked_for_are_written() -> None:
-    pages = PAGES["runbook"] + PAGES["retention"]
-    searched = re.findall(r"\"([^\"\n]+)\"", " ".join(re.findall(r"logs '([^'\n]+)'", PAGES["runbook"])))
-    assert set(searched) <= set(LOGGED)
-    sources = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "shared").glob("*.py"))
-    for phrase in LOGGED:
-        assert phrase in pages, phrase
-        assert phrase in sources, phrase
+    searched = filters_of_logs(PAGES["runbook"])
+    assert len(searched) >= 6
+    for found in searched:
+        by_severity = re.fullmatch(r"severity>=(\w+)", found)
+        assert by_severity or found.startswith("jsonPayload.event="), found
+        named = set(re.findall(r'"(\w+)"', found))
+        assert named <= EVENTS, found
+        assert bool(named) != bool(by_severity), found
+
+
+def test_events_that_pages_name_are_written() -> None:
+    named = {
+        "runbook": {"orphan_cancelled", "orphans_left_alone", "http_busy", "http_unexpected_error"},
+        "retention": {"tenant_deleted"},
+    }
+    for page, events in named.items():
+        for event in events:
+            assert f"`{event}`" in PAGES[page], event
+            assert event in EVENTS, event
 
 
 def test_commands_are_found_and_wrong_ones_refused() -> None:
