@@ -247,7 +247,7 @@ def test_functions_are_started_again_and_emulators_are_not(tmp_path: Path) -> No
 
         worker = psutil.Process(cloud.pids["notification"]).children()[0]
         cloud.kill("notification")
-        assert not lives(worker)
+        assert eventually(lambda: not lives(worker), 10)
         assert "notification" not in cloud.pids
         assert not cloud.crash("notification")
         cloud.start("notification")

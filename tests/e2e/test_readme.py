@@ -53,7 +53,7 @@ def run(clone: Path, block: str) -> str:
         (".venv/bin/jennah submit", r"COMPLETED(.|\n)*CANCELLED(.|\n)*\"status\": \"CANCELLED\""),
         ("TOKEN=", r"(.|\n)*\"cancelled by the tenant\"(.|\n)*\"status\": \"ok\""),
         ("gcloud", r"(?i)JobId(.|\n)*(COMPLETED|CANCELLED)"),
-        (".venv/bin/functions-framework", r"^204\n204\n$"),
+        (".venv/bin/functions-framework", r"^(\{.+\}\n)?204\n(\{.+\}\n)?204\n$"),
         (".venv/bin/jennah migrate", r"no violation(.|\n)*Dispatch is paused(.|\n)*Dispatch "),
     ],
 )
