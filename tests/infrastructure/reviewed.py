@@ -46,7 +46,7 @@ CLIENTS = {
     "spanner.Client",
     "batch_v1.BatchServiceClient",
     "LoggingServiceV2Client",
-    "pubsub_v1.PublisherClient",
+    "_UnqueuedPublisherClient",  # of pubsub_v1.PublisherClient
 }
 
 # The service that each kind of resource belongs to, by the beginning of its name.

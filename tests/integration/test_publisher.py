@@ -45,3 +45,12 @@ def test_what_is_lost_is_said_and_not_raised(pubsub_host: str, caplog: pytest.Lo
     assert not JobPublisher(f"{PROJECT}/topics/there-is-none").publish(*sent)
     logging.getLogger("shared").removeHandler(caplog.handler)
     assert len({vars(record)["labels"]["job"] for record in caplog.records}) == 3
+
+
+def test_what_was_lost_takes_nothing_along(pubsub_host: str) -> None:
+    topic = f"{PROJECT}/topics/test-{uuid.uuid4().hex[:12]}"
+    publisher = JobPublisher(topic)
+    assert not publisher.publish(*messages(2))
+    assert not publisher.publish(*messages(1))
+    pubsub_v1.PublisherClient().create_topic(name=topic)
+    assert publisher.publish(*messages(2))
