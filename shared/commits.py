@@ -28,6 +28,10 @@ _FIRST_DELAY = 0.02
 _LONGEST_DELAY = 1.0
 
 
+class PerhapsApplied(exceptions.AlreadyExists):  # type: ignore[misc]  # google.api_core has no types
+    """The key is taken, and nobody knows what became of an earlier try of this call: perhaps that took it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Patience:
     """How to wait between two tries: for how many seconds in all, on which clock, and how to sleep."""
@@ -60,19 +64,26 @@ def commit(database: Database, write: Callable[[Batch], None], *, patience: Pati
         The commit timestamp, aware, UTC.
 
     Raises:
-        google.api_core.exceptions.AlreadyExists: the key is taken, perhaps by an earlier try of this call.
+        PerhapsApplied: the key is taken, perhaps by an earlier try of this call.
+        google.api_core.exceptions.AlreadyExists: the key is taken by somebody else.
         google.api_core.exceptions.NotFound: a row to update, or the parent of one to insert, is missing.
         Unavailable: no try was answered within `patience`; the write may have happened.
     """
     deadline = patience.clock() + patience.seconds
     delay = _FIRST_DELAY
+    unknown = False
     while True:
         try:
             # The client's own loop waits for seconds where the server names no delay: ours is quicker.
             with database.batch(timeout_secs=0) as batch:
                 write(batch)
             return cast("datetime", batch.committed)
+        except exceptions.AlreadyExists as error:
+            if unknown:
+                raise PerhapsApplied(error.message) from error
+            raise
         except (exceptions.Aborted, *_UNKNOWN) as error:
+            unknown = unknown or not isinstance(error, exceptions.Aborted)
             if patience.clock() + delay > deadline:
                 raise Unavailable("The database did not answer in time; please try again.") from error
         patience.sleep(patience.jitter() * delay)

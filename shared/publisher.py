@@ -46,23 +46,21 @@ class JobPublisher:
         """Publish all in one call. True if every message is in the topic for sure."""
         if not messages:
             return True
-        with ExitStack() as spans:
-            wrapped = [self._wrapped(message, spans) for message in messages]
-            try:
+        try:
+            with ExitStack() as spans:
+                wrapped = [self._wrapped(message, spans) for message in messages]
                 self._client.publish(topic=self._topic, messages=wrapped, retry=_RETRY, timeout=_TIMEOUT)
-            except (GoogleAPICallError, RetryError) as error:
-                why = type(error).__name__
-            else:
-                return True
-        for message in messages:
-            emit(
-                LogEvent.JOB_MESSAGE_LOST,
-                "job message not published, reconciliation will: %s",
-                why,
-                key=message.key,
-                attempt=message.attempt,
-            )
-        return False
+        except (GoogleAPICallError, RetryError) as error:
+            for message in messages:
+                emit(
+                    LogEvent.JOB_MESSAGE_LOST,
+                    "job message not published, reconciliation will: %s",
+                    type(error).__name__,
+                    key=message.key,
+                    attempt=message.attempt,
+                )
+            return False
+        return True
 
     def _wrapped(self, message: JobMessage, spans: ExitStack) -> PubsubMessage:
         context = spans.enter_context(sending(message, self._name)).context

@@ -18,6 +18,7 @@ class LogEvent(Enum):
     # A job's life.
     JOB_TRANSITION = "job_transition", logging.INFO
     JOB_TRANSITION_INTENDED = "job_transition_intended", logging.DEBUG
+    JOB_TRANSITION_FORESTALLED = "job_transition_forestalled", logging.DEBUG
     EVENT_IGNORED = "event_ignored", logging.INFO
     JOB_REPAIRED = "job_repaired", logging.INFO
     JOB_MESSAGE_REPEATED = "job_message_repeated", logging.INFO

@@ -2,8 +2,8 @@
 
 A job's history can be rebuilt from the lines alone. A process may die between its commit and the line; so
 each commit is announced before (`job_transition_intended`), and a line tells from which version it leads on:
-the reader fills a gap with the announcement that fits. Only a job's first line needs none: it is always the
-same.
+the reader fills a gap with the announcement that fits and was not taken back (`job_transition_forestalled`).
+Only a job's first line needs none: it is always the same.
 """
 
 from __future__ import annotations
@@ -95,6 +95,11 @@ def applied(before: Job | None, after: Applied, event: Event, actor: Actor) -> N
         tracing.count(Metric.REPAIRS, {Attribute.REPAIR: "transition"})
     if tracing.on() and job.updated_at is not None:
         _measure(before, after, event, job.updated_at)
+
+
+def forestalled(before: Job, applied: Applied, actor: Actor) -> None:
+    """Say that what was announced was not committed: somebody else moved the job first."""
+    _tell(LogEvent.JOB_TRANSITION_FORESTALLED, before, applied, actor)
 
 
 def ignored(key: JobKey, event: Event, decision: Decision) -> None:

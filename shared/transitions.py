@@ -26,7 +26,7 @@ from google.cloud.spanner_v1.database import Database
 from google.cloud.spanner_v1.transaction import Transaction
 
 from shared import tracing, transition_log
-from shared.commits import PATIENT, Patience, commit
+from shared.commits import PATIENT, Patience, PerhapsApplied, commit
 from shared.config import Timing
 from shared.errors import Unavailable
 from shared.events import AttemptFailed, Cancelled, Event, Failure, Rejected, Submitted, Succeeded
@@ -167,15 +167,32 @@ class Transitions:
                 transition_log.ignored(key, event, NotFound())
                 return NotFound()
             except exceptions.AlreadyExists:
+                transition_log.forestalled(job, decision, actor)
                 job = None
         raise Unavailable("The job changes too often; please try again.")
 
     def _commit(self, job: Job, decision: Applied, event: Event, actor: Actor) -> Applied:
         with transition_log.applying(job, decision, actor) as applied:
-            at = commit(self._database, _writer(job, applied, event, actor), patience=self._patience)
+            try:
+                at = commit(self._database, _writer(job, applied, event, actor), patience=self._patience)
+            except PerhapsApplied:
+                found = self._applied_at(job, applied, actor)
+                if found is None:
+                    raise
+                at = found
         done = Applied(_dated(applied.job, job, at), applied.steps)
         transition_log.applied(job, done, event, actor)
         return done
+
+    def _applied_at(self, before: Job, applied: Applied, actor: Actor) -> datetime | None:
+        """When these very steps were committed; None if others were, or none. 1 RPC."""
+        wanted = _step_rows(applied, actor)
+        rows = self._reads.transitions(before.key, after=transition_id(before.version), limit=len(wanted))
+        stored = [
+            (row.transition_id, row.from_status, row.to_status, row.reason, row.actor, row.attempt)
+            for row in rows
+        ]
+        return rows[0].transitioned_at if stored == wanted else None
 
     def _commit_new(self, decisions: Sequence[Applied], actor: Actor) -> list[Applied]:
         with ExitStack() as spans:
@@ -352,26 +369,30 @@ def _write_new(batch: Batch, decision: Applied, actor: Actor) -> None:
 
 
 def _write_steps(batch: Batch, decision: Applied, actor: Actor) -> None:
-    job, steps = decision.job, decision.steps
-    first = job.version - len(steps) + 1
-    columns = ("TenantId", "JobId", "TransitionId", "FromStatus", "ToStatus", "TransitionedAt")
+    columns = ("TransitionId", "FromStatus", "ToStatus", "Reason", "Actor", "Attempt")
     batch.insert(
         "JobStateTransitions",
-        [*columns, "Reason", "Actor", "Attempt"],
-        [
-            [
-                *job.key,
-                transition_id(first + position),
-                step.from_status,
-                step.to_status,
-                COMMIT_TIMESTAMP,
-                step.reason[:_LONGEST_TEXT],
-                actor,
-                step.attempt,
-            ]
-            for position, step in enumerate(steps)
-        ],
+        ["TenantId", "JobId", "TransitionedAt", *columns],
+        [[*decision.job.key, COMMIT_TIMESTAMP, *row] for row in _step_rows(decision, actor)],
     )
+
+
+def _step_rows(
+    decision: Applied, actor: Actor
+) -> list[tuple[str, str | None, str, str | None, str | None, int | None]]:
+    """Transition id, statuses, reason, actor and attempt of each step's audit row."""
+    first = decision.job.version - len(decision.steps) + 1
+    return [
+        (
+            transition_id(first + position),
+            step.from_status,
+            step.to_status,
+            step.reason[:_LONGEST_TEXT],
+            actor,
+            step.attempt,
+        )
+        for position, step in enumerate(decision.steps)
+    ]
 
 
 def transition_id(version: int) -> str:

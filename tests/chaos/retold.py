@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,9 +98,11 @@ class Retold:
 def retell(output: Output) -> Mapping[JobKey, Retold]:
     """Every job's history, once nothing moves any more."""
     done, intended = output.transitions("job_transition"), output.transitions("job_transition_intended")
-    seen = _rows_seen(output)
+    forestalled, seen = output.transitions("job_transition_forestalled"), _rows_seen(output)
     return {
-        key: _History(done.get(key, []), intended.get(key, []), seen.get(key, {})).retell()
+        key: _History(
+            done.get(key, ()), intended.get(key, ()), forestalled.get(key, ()), seen.get(key, {})
+        ).retell()
         for key in done.keys() | intended.keys()
     }
 
@@ -128,62 +130,73 @@ class _History:
     Args:
         lines: what was committed.
         intended: what was announced.
+        forestalled: which of that was not committed.
         seen: what the row was seen to be, by version.
     """
 
-    def __init__(self, lines: Sequence[Told], intended: Sequence[Told], seen: Mapping[int, str]) -> None:
+    def __init__(
+        self,
+        lines: Sequence[Told],
+        intended: Sequence[Told],
+        forestalled: Sequence[Told],
+        seen: Mapping[int, str],
+    ) -> None:
         self._lines = {step.version: step for step in lines}
         twice = [step.version for step in lines if self._lines[step.version] != step]
         self._doubt = f"version {twice[0]} is told in two ways" if twice else None
-        self._commits = list(dict.fromkeys(_commits(intended)))
+        written = _commits([step for _, step in sorted(self._lines.items())])
+        announced = Counter(_commits(intended))
+        # Two may have announced the very same, of whom one was first.
+        self._commits = list(
+            dict.fromkeys([(_FIRST,), *written, *(announced - Counter(_commits(forestalled)))])
+        )
         # Whoever announces a commit has seen the row before it.
-        announced = {commit[0].version - 1: commit[0].from_status for commit in self._commits}
-        self._seen: Mapping[int, str | None] = {**announced, **seen}
+        before = {commit[0].version - 1: commit[0].from_status for commit in [*announced, *self._commits]}
+        self._seen: Mapping[int, str | None] = {**before, **seen}
+        self._last = max([*self._seen, *self._lines])
 
     def retell(self) -> Retold:
-        """Follow it from its beginning; where a line is missing, by the announcement that fits."""
-        steps: list[Told] = []
-        filled = 0
-        while self._doubt is None:
-            version = len(steps) + 1
-            if version in self._lines:
-                steps.append(self._lines[version])
-                continue
-            if steps and steps[-1].to_status in _FINAL and steps[-1].commit[1] == version - 1:
-                break
-            fitting = {commit[version - 1 - commit[0].commit[0]] for commit in self._fitting(steps)}
-            if len(fitting) != 1:
-                if fitting or any(known > version for known in self._lines):
-                    self._doubt = f"version {version} may be any of {len(fitting)}"
-                break
-            steps.append(fitting.pop())
-            filled += 1
-        return Retold(steps, filled, self._doubt)
+        """Find the one history that nothing said contradicts."""
+        ways = [] if self._doubt else list(dict.fromkeys(self._ways(())))
+        # Nothing moves any more: what can have ended has.
+        ways = [way for way in ways if way[-1].to_status in _FINAL] or ways
+        if len(ways) != 1:
+            return Retold((), doubt=self._doubt or f"{len(ways)} histories fit what is told")
+        (way,) = ways
+        return Retold(way, filled=sum(step.version not in self._lines for step in way))
 
-    def _fitting(self, steps: Sequence[Told]) -> list[Commit]:
-        """What may have been committed next."""
-        if not steps:
-            return [(_FIRST,)]
-        return [commit for commit in self._commits if self._fits(commit, steps[-1])]
+    def _ways(self, steps: Commit) -> Iterator[Commit]:
+        """All histories that begin with `steps`, some whole commits."""
+        onward = [way for commit in self._next(steps) for way in self._ways(steps + commit)]
+        # Where none goes on, this one ends, if no later state of the row is known. An announcement at the end
+        # counts: were it not committed, somebody would have come back to the job, and left a line.
+        yield from onward or ([steps] if len(steps) >= self._last else [])
 
-    def _fits(self, commit: Commit, before: Told) -> bool:
-        first, last = commit[0].commit
-        if not first <= before.version < last:
-            return False
-        # It goes on where the history stands, and what is known of the versions that it goes through is so.
-        known = [(step, self._lines.get(step.version, step)) for step in commit]
-        follows = self._lines.get(last + 1)
-        return (
-            commit[before.version - first].from_status == before.to_status
-            and (first == before.version or before.commit == (first, last))
-            and all(line == step and line.commit == step.commit for step, line in known)
-            and self._seen.get(last, commit[-1].to_status) == commit[-1].to_status
-            and (follows is None or follows.from_status == commit[-1].to_status)
-        )
+    def _next(self, steps: Commit) -> Iterator[Commit]:
+        status = steps[-1].to_status if steps else None
+        for commit in self._commits:
+            before, after = commit[0].commit
+            # Every state in which the row was seen is the end of a commit.
+            seen = {
+                version: self._seen[version]
+                for version in range(before + 1, after + 1)
+                if version in self._seen
+            }
+            if (
+                (before, commit[0].from_status) == (len(steps), status)
+                and status not in _FINAL
+                and seen in ({}, {after: commit[-1].to_status})
+                and all(self._agrees(step) for step in commit)
+            ):
+                yield commit
+
+    def _agrees(self, step: Told) -> bool:
+        line = self._lines.get(step.version)
+        return line is None or (line == step and line.commit == step.commit)
 
 
 def _commits(steps: Sequence[Told]) -> Iterator[Commit]:
-    """Announcements, each the steps of one commit. Threads may write between each other's lines."""
+    """What lines tell whole, each the steps of one commit. Threads may write between each other's lines."""
     for place, first in enumerate(steps):
         if first.version != first.commit[0] + 1:
             continue
@@ -218,5 +231,7 @@ def differences(
             for row in sorted(rows.get(key, ()), key=lambda row: row.transition_id)
         ]
         if told.doubt or list(told.steps) != stored:
-            paths = [[step.to_status for step in steps] for steps in (told.steps, stored)]
+            paths = [
+                [f"{step.to_status} ({step.reason})" for step in steps] for steps in (told.steps, stored)
+            ]
             yield key, f"{told.doubt or 'it is told otherwise'}: {paths[0]}, and was {paths[1]}"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import grpc
 import pytest
@@ -32,6 +34,7 @@ from shared.events import (
 from shared.lifecycle import Applied, Decision, Duplicate, NotFound, Stale, decide
 from shared.model import Actor, Job, JobKey, JobStatus
 from shared.rows import Reads
+from shared.semantics import LogEvent
 from shared.spec import FailureReason, JobSpec, RetryPolicy
 from shared.transitions import Touch, Transitions
 from tests.integration.wire import Answers, Forward, Wire, applied_and_answer_lost, never_arrived
@@ -323,8 +326,13 @@ def test_stale_and_duplicate_write_nothing(database: Database) -> None:
 @pytest.mark.parametrize("fault", [applied_and_answer_lost, never_arrived])
 @pytest.mark.parametrize("times", [1, 3])
 def test_an_unknown_outcome_is_settled_by_the_same_write_again(
-    wired: Database, wire: Wire, fault: Callable[[Forward], Answers], times: int
+    wired: Database,
+    wire: Wire,
+    caplog: pytest.LogCaptureFixture,
+    fault: Callable[[Forward], Answers],
+    times: int,
 ) -> None:
+    caplog.set_level(logging.DEBUG, logger="shared")
     transitions = Transitions(wired, timing=TIMING, now=now)
     left = 0
 
@@ -346,10 +354,55 @@ def test_an_unknown_outcome_is_settled_by_the_same_write_again(
         ),
     ):
         left = times
-        transitions.apply(job.key, event, Actor.BATCH)
-        assert_consistent(wired, job.key)
+        decision = transitions.apply(job.key, event, Actor.BATCH)
+        assert isinstance(decision, Applied)
+        assert decision.job == assert_consistent(wired, job.key)
     stored = assert_consistent(wired, job.key)
     assert (stored.status, stored.attempt, stored.version) == (JobStatus.PENDING, 2, 5)
+    assert _versions_told(caplog, LogEvent.JOB_TRANSITION) == [1, 2, 3, 4, 5]
+    assert _versions_told(caplog, LogEvent.JOB_TRANSITION_FORESTALLED) == []
+
+
+def test_what_somebody_else_forestalled_is_said_and_not_told_as_done(
+    wired: Database, wire: Wire, caplog: pytest.LogCaptureFixture
+) -> None:
+    transitions = Transitions(wired, timing=TIMING, now=now)
+    outcome = transitions.submit(new_job(make_tenant(wired)))
+    assert isinstance(outcome, Applied)
+    caplog.set_level(logging.DEBUG, logger="shared")
+    key, scheduled = outcome.job.key, Scheduled(attempt=1, batch=BatchRef(NAME, "uid"))
+    others = Transitions(wired, timing=TIMING, now=now)
+    tries = 0
+
+    def on_commit(forward: Forward) -> Answers:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            others.apply(key, Cancelled(reason="text"), Actor.TENANT)
+            # Nothing came of the first try, which this one does not know.
+            raise TimeoutError
+        return forward()
+
+    wire.on_commit = on_commit
+    assert isinstance(transitions.apply(key, scheduled, Actor.SCHEDULER), Stale)
+    told = [(line["fields"]["transition"]["to"], line["event"]) for line in _transitions_told(caplog)]
+    assert told == [
+        ("SCHEDULED", LogEvent.JOB_TRANSITION_INTENDED.label),
+        ("CANCELLED", LogEvent.JOB_TRANSITION_INTENDED.label),
+        ("CANCELLED", LogEvent.JOB_TRANSITION.label),
+        ("SCHEDULED", LogEvent.JOB_TRANSITION_FORESTALLED.label),
+    ]
+    assert_consistent(wired, key)
+
+
+def _transitions_told(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    lines = [vars(record) for record in caplog.records]
+    return [line for line in lines if "transition" in line.get("fields", {})]
+
+
+def _versions_told(caplog: pytest.LogCaptureFixture, event: LogEvent) -> list[int]:
+    told = [line for line in _transitions_told(caplog) if line["event"] == event.label]
+    return [line["fields"]["transition"]["version"] for line in told]
 
 
 def test_a_commit_that_is_applied_late_collides(wired: Database, wire: Wire) -> None:

@@ -15,21 +15,24 @@ KEY = JobKey("t", "j")
 PATH = ("PENDING", "SCHEDULED", "RUNNING", "COMPLETED")
 
 
-def line(version: int, commit: tuple[int, int] | None = None, *, to: str = "", intended: bool = False) -> Any:
+def line(
+    version: int, commit: tuple[int, int] | None = None, *, to: str = "", event: str = "job_transition"
+) -> Any:
     """A transition of a job that succeeds."""
+    leads = commit or (version - 1, version)
     return {
         "severity": "INFO",
         "time": "2026-01-01T00:00:00+00:00",
         "message": "",
-        "event": "job_transition_intended" if intended else "job_transition",
+        "event": event,
         "logging.googleapis.com/labels": {"tenant": "t", "job": "j"},
         "transition": {
             "from": PATH[version - 2] if version > 1 else None,
             "to": to or PATH[version - 1],
             "version": version,
-            "commit": commit or (version - 1, version),
+            "commit": leads,
             "attempt": 1,
-            "reason": "accepted" if version == 1 else to,
+            "reason": "accepted" if version == 1 else to or ("told" if version == leads[1] else "inferred"),
             "actor": "tenant" if version == 1 else "batch",
         },
     }
@@ -40,7 +43,11 @@ def ignored(version: int, status: str) -> Any:
 
 
 def announced(version: int, commit: tuple[int, int] | None = None, *, to: str = "") -> Any:
-    return line(version, commit, to=to, intended=True)
+    return line(version, commit, to=to, event="job_transition_intended")
+
+
+def forestalled(version: int, *, to: str = "") -> Any:
+    return line(version, to=to, event="job_transition_forestalled")
 
 
 def told(*lines: Any) -> Retold:
@@ -58,6 +65,18 @@ def told(*lines: Any) -> Retold:
         ([line(1), line(2), announced(3, (2, 4)), announced(4, (2, 4))], 2),
         ([line(1), line(2), line(3, (2, 4)), announced(3, (2, 4)), announced(4, (2, 4))], 1),
         ([line(1), announced(2), announced(3), announced(4)], 3),
+        (
+            [
+                line(1),
+                line(2),
+                line(3),
+                announced(4, to="CANCELLED"),
+                announced(4),
+                forestalled(4, to="CANCELLED"),
+            ],
+            1,
+        ),
+        ([line(1), line(2), line(3), announced(4), announced(4), forestalled(4)], 1),
         # Another's announcement came to nothing: the row was seen otherwise, or the next line began alone.
         ([line(1), line(2), line(3), announced(4, to="CANCELLED"), announced(4), ignored(4, "COMPLETED")], 1),
         ([line(1), line(2), announced(3, (2, 4)), announced(4, (2, 4)), announced(3), line(4)], 1),
@@ -69,12 +88,34 @@ def test_what_is_told_is_rebuilt(lines: list[Any], filled: int) -> None:
     assert (history.filled, history.doubt) == (filled, None)
 
 
+RIVALS = [line(1), line(2), announced(3, (2, 4)), announced(4, (2, 4)), announced(3)]
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        # Nobody announced what would have led on from version 3: it was passed through.
+        ([*RIVALS, ignored(4, "COMPLETED")], "inferred"),
+        (RIVALS, "inferred"),
+        # Somebody stood at version 3: nobody passed through it.
+        ([*RIVALS, announced(4)], "told"),
+        ([*RIVALS, announced(4, to="CANCELLED"), ignored(4, "CANCELLED")], "told"),
+        ([*RIVALS, ignored(3, "RUNNING"), line(4)], "told"),
+    ],
+)
+def test_of_two_announcements_the_one_that_leads_to_the_end_took_place(lines: list[Any], reason: str) -> None:
+    history = told(*lines)
+    assert (history.steps[2].reason, len(history.steps), history.doubt) == (reason, 4, None)
+
+
 @pytest.mark.parametrize(
     "lines",
     [
         [line(1), line(3), line(4)],
         [line(1), line(2), line(3), announced(4, to="CANCELLED"), announced(4)],
         [line(1), line(2), line(2, to="CANCELLED")],
+        [line(1), line(2), line(3), announced(4), forestalled(4), ignored(4, "COMPLETED")],
+        [*RIVALS, announced(4), announced(4, to="CANCELLED")],
     ],
 )
 def test_what_may_be_otherwise_is_named(lines: list[Any]) -> None:
