@@ -204,7 +204,7 @@ class LocalCloud:
         )
         self._report(f"started {', '.join(SERVICES)}")
         self._await(("pubsub",))
-        self._pubsub = LocalPubsub(self.env["PUBSUB_EMULATOR_HOST"], self.env["GOOGLE_CLOUD_PROJECT"])
+        self._pubsub = LocalPubsub(self.address_of("pubsub"), self.env["GOOGLE_CLOUD_PROJECT"])
         for topic, function in PUSHED_TO.items():
             self._pubsub.create_pushed_topic(topic, f"http://127.0.0.1:{services.port_of(function)}/")
         self._report(f"made the topics {', '.join(PUSHED_TO)}")

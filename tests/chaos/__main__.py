@@ -43,8 +43,8 @@ from tests.chaos.books import (
 from tests.chaos.load import Load, plan
 from tests.chaos.retold import Output, retell
 from tests.chaos.scene import Progress, RunFailed, count_jobs, open_database, run_in_folder
-from tests.chaos.spanner_faults import SpannerWire
 from tests.chaos.trouble import Trouble
+from tests.chaos.wire import PUBSUB_SHARES, SPANNER_SHARES, FaultyWire
 
 _FINAL_SECONDS: Final = 120.0
 _POLL_SECONDS: Final = 0.25
@@ -75,19 +75,20 @@ class Chaos:
         """Do it all, and leave the journal in the folder; return the figure and what was wrong."""
         self._progress.phase("starting a local cloud")
         with (
-            SpannerWire(lambda: cloud.address_of("spanner"), self._seed) as wire,
+            FaultyWire(lambda: cloud.address_of("spanner"), self._seed, SPANNER_SHARES) as spanner,
+            FaultyWire(lambda: cloud.address_of("pubsub"), self._seed, PUBSUB_SHARES) as pubsub,
             self._journal_at_the_end(),
         ):
             self._outputs.mkdir()
-            settings = {"SPANNER_EMULATOR_HOST": wire.address}
+            settings = {"SPANNER_EMULATOR_HOST": spanner.address, "PUBSUB_EMULATOR_HOST": pubsub.address}
             cloud = LocalCloud(self._folder, free_port(), settings=settings, outputs=self._outputs)
             with cloud:
-                return self._perform(cloud, wire)
+                return self._perform(cloud, {"Spanner": spanner, "Pub/Sub": pubsub})
 
-    def _perform(self, cloud: LocalCloud, wire: SpannerWire) -> tuple[str, list[Offence]]:
+    def _perform(self, cloud: LocalCloud, wires: Mapping[str, FaultyWire]) -> tuple[str, list[Offence]]:
         database = open_database(cloud)
         self._progress.phase(f"submitting {len(self._submissions)} jobs under faults")
-        trouble = Trouble(cloud, wire, self._seed)
+        trouble = Trouble(cloud, wires, self._seed)
         with Load(cloud, self._submissions, random.Random(self._seed)) as load:
             with trouble:
                 while not load.done:
@@ -152,7 +153,8 @@ class Chaos:
         return (
             f"{len(self._submissions)} jobs, {counts['kills']} kills, "
             f"{counts['doubled']} notifications doubled, {counts['dropped']} dropped, "
-            f"{counts['delayed'] + counts['reordered']} late, {counts['Spanner faults']} Spanner faults, "
+            f"{counts['delayed'] + counts['reordered']} late, {counts['Spanner faults']} Spanner and "
+            f"{counts['Pub/Sub faults']} Pub/Sub faults, "
             f"{creates} Batch creates failed, {self._refusals.total()} requests repeated: "
             f"{by_kind[Wrong.LOST]} lost, {by_kind[Wrong.RUN_TWICE]} run twice, "
             f"{final} final {took:.1f} s after the faults stopped, "

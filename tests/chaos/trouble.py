@@ -1,4 +1,4 @@
-"""The faults: functions killed, notifications doubled, lost and late, Batch and Spanner ailing."""
+"""The faults: functions killed, notifications doubled, lost and late, Batch, Spanner and Pub/Sub ailing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jennah.local.batch_faults import BatchFaults, Fault
 from jennah.local.batch_jobs import JobState
 from jennah.local.cloud import LocalCloud
 from jennah.local.services import FUNCTIONS
-from tests.chaos.spanner_faults import SpannerWire
+from tests.chaos.wire import FaultyWire
 
 _SECONDS_BETWEEN_KILLS: Final = 2.0  # on average
 
@@ -21,14 +21,19 @@ _SECONDS_BETWEEN_KILLS: Final = 2.0  # on average
 class Trouble:
     """Everything that goes wrong, from entering to leaving.
 
+    Args:
+        cloud: whom it befalls.
+        wires: before Spanner and Pub/Sub, by name.
+        seed: of all choices.
+
     Attributes:
         kills: how many functions were killed.
     """
 
-    def __init__(self, cloud: LocalCloud, wire: SpannerWire, seed: int) -> None:
+    def __init__(self, cloud: LocalCloud, wires: Mapping[str, FaultyWire], seed: int) -> None:
         self.kills = 0
         self._cloud = cloud
-        self._wire = wire
+        self._wires = wires
         self._choose = random.Random(seed)
         self._ended = threading.Event()
         self._killer = threading.Thread(target=self._kill, name="killer", daemon=True)
@@ -40,7 +45,8 @@ class Trouble:
     def counts(self) -> Mapping[str, int]:
         """How often each kind of fault has struck."""
         acted = {name: fault.acted() for name, fault in self._faults.items()} or self._acted
-        return {"kills": self.kills, **acted, "Spanner faults": self._wire.committed.total()}
+        beneath = {f"{name} faults": wire.committed.total() for name, wire in self._wires.items()}
+        return {"kills": self.kills, **acted, **beneath}
 
     def __enter__(self) -> Trouble:
         batch = self._batch
@@ -58,14 +64,16 @@ class Trouble:
             "lists refused": batch.answer("ListJobs", grpc.StatusCode.UNAVAILABLE, share=0.1),
             "cancels refused": batch.answer("CancelJob", grpc.StatusCode.UNAVAILABLE, share=0.1),
         }
-        self._wire.faulty = True
+        for wire in self._wires.values():
+            wire.faulty = True
         self._killer.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._killer.join()
-        self._wire.faulty = False
+        for wire in self._wires.values():
+            wire.faulty = False
         self._acted = {name: fault.acted() for name, fault in self._faults.items()}
         self._faults = {}
         self._batch.clear()

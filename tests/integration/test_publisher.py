@@ -11,6 +11,7 @@ from google.cloud import pubsub_v1  # type: ignore[attr-defined]  # the package 
 from shared.messages import JobMessage
 from shared.model import JobKey
 from shared.publisher import JobPublisher
+from tests.chaos.wire import PUBSUB_SHARES, Fault, FaultyWire
 
 PROJECT = "projects/jennah-test"
 
@@ -54,3 +55,21 @@ def test_what_was_lost_takes_nothing_along(pubsub_host: str) -> None:
     assert not publisher.publish(*messages(1))
     pubsub_v1.PublisherClient().create_topic(name=topic)
     assert publisher.publish(*messages(2))
+
+
+@pytest.mark.parametrize("fault", PUBSUB_SHARES, ids=lambda fault: fault.name)
+def test_a_topic_that_ailed_takes_what_comes_later(
+    pubsub_host: str, monkeypatch: pytest.MonkeyPatch, fault: Fault
+) -> None:
+    monkeypatch.setattr("shared.publisher._TIMEOUT", 0.5)
+    topic = f"{PROJECT}/topics/test-{uuid.uuid4().hex[:12]}"
+    pubsub_v1.PublisherClient().create_topic(name=topic)
+    with FaultyWire(lambda: pubsub_host, 0, {fault: 1}) as wire:
+        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", wire.address)
+        publisher = JobPublisher(topic)
+        assert publisher.publish(*messages(1))
+        wire.faulty = True
+        assert not publisher.publish(*messages(2))
+        wire.faulty = False
+        assert publisher.publish(*messages(1))
+        assert set(wire.committed) == {fault}

@@ -1,4 +1,4 @@
-"""The wire that the chaos run lays before Spanner does to commits what it says."""
+"""The wires that the chaos run lays before Spanner and Pub/Sub do to calls what they say."""
 
 from __future__ import annotations
 
@@ -16,7 +16,16 @@ from google.cloud.spanner_v1.database import Database
 from shared.database import connect
 from shared.model import JobKey
 from shared.rows import Reads
-from tests.chaos.spanner_faults import SpannerFault, SpannerWire
+from tests.chaos.wire import (
+    COMMIT_ABORTED,
+    COMMIT_ANSWER_LOST,
+    COMMIT_LATE,
+    COMMIT_NEVER_ARRIVED,
+    COMMIT_UNAVAILABLE,
+    READ_UNAVAILABLE,
+    Fault,
+    FaultyWire,
+)
 
 Opened = Callable[..., AbstractContextManager[Database]]
 
@@ -26,8 +35,8 @@ def through(spanner_host: str, database: Database, monkeypatch: pytest.MonkeyPat
     """Opens the database behind a wire that commits one fault, on a share of the occasions."""
 
     @contextmanager
-    def opened(fault: SpannerFault, share: float = 1) -> Iterator[Database]:
-        with SpannerWire(lambda: spanner_host, 0, {fault: share}) as wire:
+    def opened(fault: Fault, share: float = 1) -> Iterator[Database]:
+        with FaultyWire(lambda: spanner_host, 0, {fault: share}) as wire:
             monkeypatch.setenv("SPANNER_EMULATOR_HOST", wire.address)
             behind = connect("jennah-test", "jennah-test", database.database_id)
             count(behind)  # makes its session
@@ -51,16 +60,16 @@ def count(database: Database) -> int:
 @pytest.mark.parametrize(
     ("fault", "answer", "applied"),
     [
-        (SpannerFault.COMMIT_ABORTED, exceptions.Aborted, 0),
-        (SpannerFault.COMMIT_UNAVAILABLE, exceptions.ServiceUnavailable, 0),
-        (SpannerFault.COMMIT_NEVER_ARRIVED, exceptions.DeadlineExceeded, 0),
-        (SpannerFault.COMMIT_ANSWER_LOST, exceptions.DeadlineExceeded, 1),
+        (COMMIT_ABORTED, exceptions.Aborted, 0),
+        (COMMIT_UNAVAILABLE, exceptions.ServiceUnavailable, 0),
+        (COMMIT_NEVER_ARRIVED, exceptions.DeadlineExceeded, 0),
+        (COMMIT_ANSWER_LOST, exceptions.DeadlineExceeded, 1),
     ],
 )
 def test_a_commit_that_fails_with_and_without_effect(
     through: Opened,
     database: Database,
-    fault: SpannerFault,
+    fault: Fault,
     answer: type[Exception],
     applied: int,
 ) -> None:
@@ -77,7 +86,7 @@ def test_a_commit_that_is_applied_after_its_caller_gave_up(
     def keep(timer: threading.Timer) -> None:
         timers.append(timer)
 
-    with monkeypatch.context() as late, through(SpannerFault.COMMIT_LATE) as behind:
+    with monkeypatch.context() as late, through(COMMIT_LATE) as behind:
         # Its time comes when the test says so: "later" must not depend on how quick the machine is.
         late.setattr("threading.Timer.start", keep)
         with pytest.raises(exceptions.DeadlineExceeded):
@@ -92,7 +101,7 @@ def test_a_commit_that_is_applied_after_its_caller_gave_up(
 
 
 def test_a_read_that_is_refused_is_read_again(through: Opened) -> None:
-    with through(SpannerFault.READ_UNAVAILABLE, 0.5) as behind:
+    with through(READ_UNAVAILABLE, 0.5) as behind:
         assert [count(behind) for _ in range(20)] == [0] * 20
 
 
@@ -100,7 +109,7 @@ def test_reads_of_a_spanner_that_stays_unavailable_end(
     through: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shared.database.READ_PATIENCE", 0.5)
-    with through(SpannerFault.READ_UNAVAILABLE) as behind:
+    with through(READ_UNAVAILABLE) as behind:
         reads = Reads(behind)
         with pytest.raises(exceptions.RetryError):
             reads.job(JobKey("nobody", "nothing"))
