@@ -16,6 +16,7 @@ from math import inf
 
 from jennah.operations.history import violations
 from shared.batch import BatchState
+from shared.config import Timing
 from shared.model import Attempt, Job, JobKey, Transition
 from shared.rows import ATTEMPT_COLUMNS, JOB_COLUMNS, TRANSITION_COLUMNS, job_from_row
 from tests.simulation.batch import BatchJob
@@ -240,7 +241,8 @@ class Judge(RowJudge):
             attempts.setdefault(JobKey(*key[:2]), []).append(attempt)
         for job_key, row in self.rows.items():
             job = job_from_row([row[column] for column in JOB_COLUMNS.values()])
-            for found in violations(job, histories.get(job_key, []), attempts.get(job_key, [])):
+            of_job = histories.get(job_key, []), attempts.get(job_key, [])
+            for found in violations(job, *of_job, now=self.world.true_now(), timing=Timing()):
                 self.fail(job_key, found)
 
     def _late_is_recorded(self, key: JobKey, row: Row) -> None:
