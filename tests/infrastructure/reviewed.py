@@ -64,6 +64,6 @@ SERVICES = {
     "google_spanner": "spanner",
     "google_storage": "storage",
 }
-# What no resource stands for and is needed: Batch by the functions, Cloud Build by their deployment, Secret
-# Manager by jobs with secrets.
-OTHER_SERVICES = {"batch", "cloudbuild", "secretmanager"}
+# What no resource stands for and is needed: Batch by the functions, Cloud Build by their deployment, IAM
+# Credentials by `jennah login --impersonate`, Secret Manager by jobs with secrets.
+OTHER_SERVICES = {"batch", "cloudbuild", "iamcredentials", "secretmanager"}
