@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from jennah import local_login
 from jennah.client import ApiError, Client, ConnectionFailed
-from jennah.connection import check_url, checked_token, is_loopback
+from jennah.endpoint import check_url, checked_token, is_loopback
 from jennah.output import MISUSED, REFUSED, UNREACHABLE, CommandFailed
 from jennah.profiles import LoginFailed, Profile, ProfileError, Profiles, is_for_a_login
 

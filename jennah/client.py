@@ -30,7 +30,8 @@ from jennah.answers import (
     Tenant,
     Transition,
 )
-from jennah.connection import ApiError, ClientError, Connection, ConnectionFailed, Json, Token
+from jennah.connection import ApiError, ClientError, Connection, ConnectionFailed, Json
+from jennah.endpoint import Token
 from jennah.event_stream import events
 from jennah.job_fields import JobFields, checked_key
 

@@ -53,7 +53,7 @@ def list_(
         str | None,
         typer.Option("--tenant", metavar="ID", help="For operators: whose; - for everybody's."),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many at most.")] = 50,
     columns: Annotated[
         str | None,
         typer.Option(metavar="NAMES", help="What to show, e.g. job,status,detail: see docs/cli.md."),
