@@ -129,12 +129,22 @@ def failures(server: str, *, has_login: bool = False) -> Iterator[None]:
         step = f"{local_login.next_step(server)}, or set JENNAH_URL to the server that you mean"
         raise CommandFailed(f"{error}: {step}", UNREACHABLE) from error
     except ApiError as error:
-        message, step = error.message.rstrip("."), _next_step(error, server, has_login=has_login)
-        raise CommandFailed(f"{message}; {step}" if step else message, _exit_code(error.status)) from error
+        raise CommandFailed(sentence(error, server, has_login=has_login), _exit_code(error.status)) from error
     except LoginFailed as error:
         raise CommandFailed(str(error), UNREACHABLE) from error
     except (ProfileError, ValueError) as error:
         raise CommandFailed(str(error), MISUSED) from error
+
+
+def is_about_one_job(error: ApiError) -> bool:
+    """Whether other jobs may fare better: not, where the server lets nobody in or is no server of Jennah."""
+    return _exit_code(error.status) == REFUSED and error.code != "UNKNOWN"
+
+
+def sentence(error: ApiError, server: str = "", *, has_login: bool = False) -> str:
+    """What the server said, and the next step."""
+    message, step = error.message.rstrip("."), _next_step(error, server, has_login=has_login)
+    return f"{message}; {step}" if step else message
 
 
 def _login(server: str, profile: Profile | None, token: str | None) -> Login:

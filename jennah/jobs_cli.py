@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import itertools
 import sys
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jennah import output
 from jennah.arguments import App
+from jennah.job_fields import checked_id
 from jennah.options import AsJson, JobId, JobIds, Profile, TenantId, Token, Url
+
+if TYPE_CHECKING:
+    from jennah.client import ApiError, Job
 
 _PAGE_SIZE = 100
 
@@ -105,12 +110,20 @@ def watch(
     """Follow jobs to their end; exit 0 if all COMPLETED, else 1."""
     from jennah import access
 
+    refused: dict[str, ApiError] = {}
     with access.connect(url, id_token, profile, retry_seconds=access.PATIENT) as client:
-        jobs = output.follow(client, job_ids, sys.stderr if as_json else sys.stdout)
+        jobs = output.follow(client, job_ids, sys.stderr if as_json else sys.stdout, refused)
     if as_json:
-        shown = [job.as_json for job in jobs]
-        output.print_json(shown[0] if len(job_ids) == 1 else shown)
-    output.exit_by_outcome(jobs)
+        _print_jobs(job_ids, jobs, refused)
+    output.exit_by_outcome(jobs, refused)
+
+
+def _print_jobs(job_ids: Sequence[str], jobs: Sequence[Job], refused: Mapping[str, ApiError]) -> None:
+    """Print what became of the jobs: a list, or of a single one the job itself where there is one."""
+    if len(job_ids) > 1:
+        output.print_json(output.jobs_json(job_ids, jobs, refused))
+    elif jobs:
+        output.print_json(jobs[0].as_json)
 
 
 @app.command()
@@ -178,22 +191,36 @@ def logs(
 
 @app.command()
 def cancel(
-    job_id: JobId,
+    job_ids: JobIds,
     *,
     as_json: AsJson = False,
     url: Url = None,
     id_token: Token = None,
     profile: Profile = None,
 ) -> None:
-    """Cancel a job."""
+    """Cancel jobs; it fails where one has ended otherwise."""
     from jennah import access
+    from jennah.client import ApiError
 
+    cancelled: list[Job] = []
+    refused: dict[str, ApiError] = {}
     with access.connect(url, id_token, profile) as client:
-        job = client.cancel_job(job_id)
+        for job_id in dict.fromkeys(map(checked_id, job_ids)):
+            try:
+                job = client.cancel_job(job_id)
+            except ApiError as error:
+                if not access.is_about_one_job(error):
+                    raise
+                refused[job_id] = error
+                output.tell_refused({job_id: error})
+                continue
+            cancelled.append(job)
+            if not as_json:
+                typer.echo(f"{job.job_id} {job.status}")
     if as_json:
-        output.print_json(job.as_json)
-    else:
-        typer.echo(f"{job.job_id} {job.status}")
+        _print_jobs(job_ids, cancelled, refused)
+    if refused:
+        raise typer.Exit(output.REFUSED)
 
 
 @app.command()
@@ -207,28 +234,34 @@ def delete(
 ) -> None:
     """Delete jobs that have ended, with their audit trails; it fails where one can't be."""
     from jennah import access
-    from jennah.connection import ApiError
+    from jennah.client import ApiError
 
     deleted: list[str] = []
-    left = list(job_ids)
+    refused: dict[str, ApiError] = {}
     try:
         with access.connect(url, id_token, profile) as client:
+            left = list(dict.fromkeys(map(checked_id, job_ids)))
             while left:
-                refusals: dict[str, ApiError] = {}
+                before = len(deleted)
                 for job_id in left:
                     try:
                         client.delete_job(job_id)
                     except ApiError as error:
-                        if error.status != 409:
+                        if not access.is_about_one_job(error):
                             raise
-                        refusals[job_id] = error
+                        refused[job_id] = error
                         continue
+                    refused.pop(job_id, None)
                     deleted.append(job_id)
                     if not as_json:
                         typer.echo(f"{job_id} deleted")
-                if len(refusals) == len(left):
-                    raise refusals[left[0]]
-                left = list(refusals)  # the first of a batch goes after the others
+                # The first of a batch goes after the others.
+                waiting = [job_id for job_id, error in refused.items() if error.status == 409]
+                left = waiting if len(deleted) > before else []
     finally:
         if as_json:
-            output.print_json({"deleted": deleted})
+            why = [{"job_id": job_id} | output.refusal_json(error) for job_id, error in refused.items()]
+            output.print_json({"deleted": deleted, "refused": why})
+        output.tell_refused(refused)
+    if refused:
+        raise typer.Exit(output.REFUSED)

@@ -15,7 +15,7 @@ from jennah.arguments import App, words_after_dashes
 from jennah.options import AsJson, JobId, Profile, Token, Url
 
 if TYPE_CHECKING:
-    from jennah.client import Client, Job
+    from jennah.client import ApiError, Client, Job
 
 Wait = Annotated[bool, typer.Option("--wait", help="Follow to the end; exit 0 if all COMPLETED, else 1.")]
 
@@ -192,17 +192,18 @@ def _file_words(image: str | None, command: list[str], after: int | None) -> tup
 def _finish(client: Client, jobs: list[Job], *, wait: bool, as_json: bool, listed: bool) -> None:
     """Print what was submitted, and follow it if that is asked for."""
     ids = [job.job_id for job in jobs]
+    refused: dict[str, ApiError] = {}
     if not as_json:
         typer.echo("\n".join(ids))
     try:
         if wait:
-            jobs = output.follow(client, ids, sys.stderr)
+            jobs = output.follow(client, ids, sys.stderr, refused)
         elif sys.stderr.isatty() and not as_json:
             typer.echo(f"Follow {'them' if listed else 'it'} with: jennah watch {' '.join(ids)}", err=True)
     finally:
         # Also where they can't be followed: they are submitted, and only their ids lead to them.
         if as_json:
-            shown = [job.as_json for job in jobs]
+            shown = output.jobs_json(ids, jobs, refused)
             output.print_json(shown if listed else shown[0])
     if wait:
-        output.exit_by_outcome(jobs)
+        output.exit_by_outcome(jobs, refused)

@@ -44,6 +44,7 @@ def delete(
 ) -> None:
     """Delete your tenant with all its jobs: those that live are cancelled, no new ones are taken."""
     from jennah import access
+    from jennah.client import ApiError
 
     if not yes:
         if not sys.stdin.isatty():
@@ -53,9 +54,15 @@ def delete(
         if not typer.confirm("Delete your tenant with all its jobs?", err=True):
             raise output.CommandFailed("nothing was deleted", output.REFUSED)
     with access.connect(url, id_token, profile) as client:
-        if client.find_tenant() is None:
+        found = client.find_tenant()
+        try:
+            deleted = found and (client.delete_tenant() or found)
+        except ApiError as error:
+            if error.code != "NOT_FOUND":
+                raise
+            deleted = None  # somebody else was faster
+        if deleted is None:
             raise output.CommandFailed(_NONE_YET, output.REFUSED)
-        deleted = client.delete_tenant()
     if as_json:
         output.print_json(deleted.as_json)
     else:

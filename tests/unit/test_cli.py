@@ -410,7 +410,7 @@ def test_what_the_terminal_echoes_does_not_repeat_the_headline(
     text = io.StringIO()
     console = Console(file=text, force_terminal=True, width=width, color_system=None)
     with Client(server.url, "a.b.c") as client:
-        live.follow(client, [JOB_ID], console)
+        live.follow(client, [JOB_ID], console, print)
     lines = re.sub(r"\x1b\[[?0-9]*[A-Za-z]", "", text.getvalue()).replace("\r", "\n").splitlines()
     assert width - 12 < max(map(len, lines)) <= width - len("^C")
 

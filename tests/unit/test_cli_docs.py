@@ -44,7 +44,7 @@ def test_columns_methods_and_exit_codes_are_documented() -> None:
     assert re.split(r",\s+| and ", listed) == list(job_columns.ALL)
     methods = {name for name in vars(Client) if not name.startswith("_")} - {"close"}
     table = TEXT.partition("| method | |")[2]
-    assert set(re.findall(r"`([a-z_]+)`", table)) - {"idempotency_key"} == methods
+    assert set(re.findall(r"`([a-z_]+)`", table)) - {"idempotency_key", "on_missing"} == methods
     codes = TEXT.partition("| exit code | |")[2].partition("\n\n")[0]
     shown = {int(code) for code in re.findall(r"^\| (\d+) \|", codes, re.MULTILINE)}
     assert shown == {0, output.REFUSED, output.MISUSED, output.UNREACHABLE, 130, 141}

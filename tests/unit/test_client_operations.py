@@ -132,6 +132,15 @@ def test_a_deletion_whose_answer_was_lost_is_done(server: ScriptedServer) -> Non
             client.delete_job(JOB_ID)
 
 
+def test_a_tenants_deletion_whose_answer_was_lost_is_done(server: ScriptedServer) -> None:
+    server.hang_up()
+    server.reply(404, GONE)
+    with client_of(server) as client:
+        assert client.delete_tenant() is None
+        with pytest.raises(ApiError, match="no such job"):
+            client.delete_tenant()
+
+
 def test_a_deletion_that_was_put_off_is_not_taken_for_done(server: ScriptedServer) -> None:
     server.reply(429, BUSY)
     server.reply(404, GONE)
