@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -9,7 +10,10 @@ from jennah.answers import Job
 from jennah.connection import ApiError
 from jennah.job_fields import checked_id
 
-_FIRST_POLL, _LONGEST_POLL = 0.2, 3.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 3.0
+_GROWTH = 1.3
+# Between two looks at any jobs: who watches 100 of them sees each every 5 s.
+_LEAST_SECONDS = 1 / 20
 
 
 def watched(
@@ -18,6 +22,9 @@ def watched(
     on_missing: Callable[[str, ApiError], None] | None = None,
 ) -> Iterator[Job]:
     """Give each job as it is, again whenever it changed, and last in its final status.
+
+    Each job has a pause of its own, which grows while nothing changes. After the first look at all of them
+    there are at most 20 looks a second, however many jobs they are.
 
     Args:
         get_job: asks for one.
@@ -29,24 +36,27 @@ def watched(
         ApiError: the server refused.
         ValueError: an id can't be one; none was asked for.
     """
-    live = [checked_id(job_id) for job_id in dict.fromkeys(job_ids)]
+    ids = [checked_id(job_id) for job_id in dict.fromkeys(job_ids)]
     known: dict[str, Job] = {}
-    pause = _FIRST_POLL
-    while live:
-        for job_id in tuple(live):
-            try:
-                job = get_job(job_id)
-            except ApiError as error:
-                if on_missing is None or error.code != "NOT_FOUND":
-                    raise
-                live.remove(job_id)
-                on_missing(job_id, error)
-                continue
-            if job != known.get(job_id):
-                known[job_id], pause = job, _FIRST_POLL
-                yield job
-            if job.is_final:
-                live.remove(job_id)
-        if live:
-            time.sleep(pause)
-            pause = min(pause * 1.3, _LONGEST_POLL)
+    pauses = dict.fromkeys(ids, _FIRST_PAUSE)
+    # When each is due: first all at once, in their order.
+    due = [(0.0, number, job_id) for number, job_id in enumerate(ids)]
+    looked = 0.0
+    while due:
+        at, number, job_id = heapq.heappop(due)
+        if at:
+            time.sleep(max(0.0, max(at, looked + _LEAST_SECONDS) - time.monotonic()))
+        looked = time.monotonic()
+        try:
+            job = get_job(job_id)
+        except ApiError as error:
+            if on_missing is None or error.code != "NOT_FOUND":
+                raise
+            on_missing(job_id, error)
+            continue
+        if job != known.get(job_id):
+            known[job_id], pauses[job_id] = job, _FIRST_PAUSE
+            yield job
+        if not job.is_final:
+            heapq.heappush(due, (time.monotonic() + pauses[job_id], number, job_id))
+            pauses[job_id] = min(pauses[job_id] * _GROWTH, _LONGEST_PAUSE)
