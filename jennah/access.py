@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from jennah import local_login
 from jennah.client import ApiError, Client, ConnectionFailed
-from jennah.endpoint import check_url, checked_token, is_loopback
+from jennah.endpoint import check_encrypted, check_url, checked_token, is_loopback
 from jennah.output import MISUSED, REFUSED, UNREACHABLE, CommandFailed
 from jennah.profiles import LoginFailed, Profile, ProfileError, Profiles, is_for_a_login
 
@@ -28,7 +28,12 @@ _NEXT_STEPS = {
 
 @contextmanager
 def connect(
-    url: str | None, token: str | None, profile: str | None = None, *, retry_seconds: float = QUICK
+    url: str | None,
+    token: str | None,
+    profile: str | None = None,
+    *,
+    insecure: bool = False,
+    retry_seconds: float = QUICK,
 ) -> Iterator[Client]:
     """A client of the server that is meant, as the tenant that is meant.
 
@@ -38,19 +43,26 @@ def connect(
         token: None gets one by the profile's login, or from the local cloud's test issuer, when the server
             is the local cloud's.
         profile: the name of the profile that is meant.
+        insecure: let plain http pass; a profile may say so, too.
         retry_seconds: as `Client` takes them.
 
     Raises:
         CommandFailed: no token, or any error of the client within the block.
     """
     server, chosen = find(url, profile)
-    with connect_to(server, chosen, token, retry_seconds=retry_seconds) as client:
+    insecure = insecure or (chosen is not None and chosen.insecure)
+    with connect_to(server, chosen, token, insecure=insecure, retry_seconds=retry_seconds) as client:
         yield client
 
 
 @contextmanager
 def connect_to(
-    server: str, profile: Profile | None, token: str | None = None, *, retry_seconds: float = QUICK
+    server: str,
+    profile: Profile | None,
+    token: str | None = None,
+    *,
+    insecure: bool,
+    retry_seconds: float = QUICK,
 ) -> Iterator[Client]:
     """A client of this server, by this profile's login.
 
@@ -59,7 +71,9 @@ def connect_to(
     """
     with failures(server, has_login=profile is not None and profile.login is not None):
         check_url(server)
-        with Client(server, _login(server, profile, token), retry_seconds=retry_seconds) as client:
+        check_encrypted(server, insecure=insecure)  # before anybody is asked for a token
+        login = _login(server, profile, token)
+        with Client(server, login, retry_seconds=retry_seconds, insecure=insecure) as client:
             yield client
 
 

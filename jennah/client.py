@@ -61,13 +61,17 @@ class Client:
             first request, and again when the server refuses the token that it gave before.
         retry_seconds: for how long a request may be repeated after connection failures and the answers
             429, 502, 503 and 504; at most 3 s for a server that never answered.
+        insecure: let the token go to another machine over plain http, where it can be read on its way.
 
     Raises:
-        ValueError: `url` is no http or https URL, or `token` can't stand in a header.
+        ValueError: `url` is no http or https URL or not `insecure`, `token` can't stand in a header, or the
+            environment names a proxy or certificates that can't be used.
     """
 
-    def __init__(self, url: str, token: Token, *, retry_seconds: float = 30.0) -> None:
-        self._connection = Connection(url, token, retry_seconds=retry_seconds)
+    def __init__(
+        self, url: str, token: Token, *, retry_seconds: float = 30.0, insecure: bool = False
+    ) -> None:
+        self._connection = Connection(url, token, retry_seconds=retry_seconds, insecure=insecure)
 
     def __enter__(self) -> Self:
         return self

@@ -82,17 +82,17 @@ class Connection:
         retry_seconds: for how long a request may be repeated after connection failures and the answers
             429, 502, 503 and 504. A server that never answered at all is given up after 3 s: its address
             is more likely wrong.
+        insecure: whether the server may be another machine that is asked over plain http.
 
     Raises:
-        ValueError: `url` is no http or https URL, `token` can't stand in a header, or the environment names
-            a proxy or certificates that can't be used.
+        ValueError: as `endpoint.opened`.
     """
 
-    def __init__(self, url: str, token: Token, *, retry_seconds: float) -> None:
+    def __init__(self, url: str, token: Token, *, retry_seconds: float, insecure: bool = False) -> None:
         self.url = url.rstrip("/")
         self._retry_seconds = retry_seconds
         self._has_answered = False
-        self._http = opened(self.url, token, timeout=_REQUEST_SECONDS)
+        self._http = opened(self.url, token, timeout=_REQUEST_SECONDS, insecure=insecure)
 
     def close(self) -> None:
         """Close the sockets."""

@@ -37,6 +37,23 @@ def check_url(url: str) -> None:
         raise ValueError(f"{url!r} is no http or https URL, such as http://127.0.0.1:8080")
 
 
+def check_encrypted(url: str, *, insecure: bool) -> None:
+    """Let pass what a token may be sent to: whoever can listen on plain http's way could use it.
+
+    Args:
+        url: an http or https URL.
+        insecure: let plain http pass elsewhere than on this machine, too.
+
+    Raises:
+        ValueError: it is plain http to another machine.
+    """
+    if not (insecure or is_loopback(url) or urlsplit(url).scheme == "https"):
+        raise ValueError(
+            f"{url} is plain http, and the token could be read on its way: name the server by https, or "
+            "allow it on a network that you trust (--insecure, JENNAH_INSECURE=1; in Python insecure=True)"
+        )
+
+
 def checked_token(token: str) -> str:
     """A token, once it is known that it can stand in a header.
 
@@ -69,7 +86,7 @@ class _Bearer(httpx.Auth):
         return self._token
 
 
-def opened(url: str, token: Token, *, timeout: float) -> httpx.Client:
+def opened(url: str, token: Token, *, timeout: float, insecure: bool) -> httpx.Client:
     """A client that sends the token with each request.
 
     Args:
@@ -77,12 +94,14 @@ def opened(url: str, token: Token, *, timeout: float) -> httpx.Client:
         token: sent as bearer token; or what fetches one, when it is needed and after the server refused the
             one before.
         timeout: seconds for each step of a request.
+        insecure: whether the server may be another machine that is asked over plain http.
 
     Raises:
-        ValueError: `url` is no http or https URL, `token` can't stand in a header, or the environment names
-            a proxy or certificates that can't be used.
+        ValueError: `url` is no http or https URL or not `insecure`, `token` can't stand in a header, or the
+            environment names a proxy or certificates that can't be used.
     """
     check_url(url)
+    check_encrypted(url, insecure=insecure)
     auth = _Bearer(token)
     # A proxy that the environment names can't reach this machine's own ports.
     through_proxy = not is_loopback(url)

@@ -12,7 +12,7 @@ import typer
 from jennah import output
 from jennah.arguments import App
 from jennah.job_fields import checked_id
-from jennah.options import AsJson, JobId, JobIds, Profile, TenantId, Token, Url
+from jennah.options import AsJson, Insecure, JobId, JobIds, Profile, TenantId, Token, Url
 
 if TYPE_CHECKING:
     from jennah.client import ApiError, Job
@@ -31,11 +31,12 @@ def get(
     url: Url = None,
     id_token: Token = None,
     profile: Profile = None,
+    insecure: Insecure = False,
 ) -> None:
     """Show a job and its attempts."""
     from jennah import access, render
 
-    with access.connect(url, id_token, profile) as client:
+    with access.connect(url, id_token, profile, insecure=insecure) as client:
         job = client.get_job(job_id, tenant_id=tenant)
     if as_json:
         output.print_json(job.as_json)
@@ -67,13 +68,14 @@ def list_(
     url: Url = None,
     id_token: Token = None,
     profile: Profile = None,
+    insecure: Insecure = False,
 ) -> None:
     """List jobs, newest first."""
     from jennah import access, filters, job_columns
 
     shown = job_columns.parse(columns)
     since = filters.since(created_after)
-    with access.connect(url, id_token, profile) as client:
+    with access.connect(url, id_token, profile, insecure=insecure) as client:
         found = client.list_jobs(
             status=status and status.upper(),
             created_after=since,
@@ -106,12 +108,13 @@ def watch(
     url: Url = None,
     id_token: Token = None,
     profile: Profile = None,
+    insecure: Insecure = False,
 ) -> None:
     """Follow jobs to their end; exit 0 if all COMPLETED, else 1."""
     from jennah import access
 
     refused: dict[str, ApiError] = {}
-    with access.connect(url, id_token, profile, retry_seconds=access.PATIENT) as client:
+    with access.connect(url, id_token, profile, insecure=insecure, retry_seconds=access.PATIENT) as client:
         jobs = output.follow(client, job_ids, sys.stderr if as_json else sys.stdout, refused)
     if as_json:
         _print_jobs(job_ids, jobs, refused)
@@ -136,13 +139,14 @@ def history(
     url: Url = None,
     id_token: Token = None,
     profile: Profile = None,
+    insecure: Insecure = False,
 ) -> None:
     """Show a job's audit trail as a timeline: every change of its status, oldest first."""
     from jennah import access, timeline
 
     if follow and tenant:
         raise typer.BadParameter("goes without --tenant: only your own jobs can be followed", param_hint="-f")
-    with access.connect(url, id_token, profile, retry_seconds=access.PATIENT) as client:
+    with access.connect(url, id_token, profile, insecure=insecure, retry_seconds=access.PATIENT) as client:
         if follow:
             for transition in client.follow_transitions(job_id):
                 if as_json:
@@ -173,12 +177,13 @@ def logs(
     url: Url = None,
     id_token: Token = None,
     profile: Profile = None,
+    insecure: Insecure = False,
 ) -> None:
     """Print what a job has written, stdout and stderr."""
     from jennah import access, render
 
     patience = access.PATIENT if follow else access.QUICK
-    with access.connect(url, id_token, profile, retry_seconds=patience) as client:
+    with access.connect(url, id_token, profile, insecure=insecure, retry_seconds=patience) as client:
         read = client.follow_logs if follow else client.read_logs
         for entry in read(job_id, attempt=attempt, task=task):
             if as_json:
@@ -197,6 +202,7 @@ def cancel(
     url: Url = None,
     id_token: Token = None,
     profile: Profile = None,
+    insecure: Insecure = False,
 ) -> None:
     """Cancel jobs; it fails where one has ended otherwise."""
     from jennah import access
@@ -204,7 +210,7 @@ def cancel(
 
     cancelled: list[Job] = []
     refused: dict[str, ApiError] = {}
-    with access.connect(url, id_token, profile) as client:
+    with access.connect(url, id_token, profile, insecure=insecure) as client:
         for job_id in dict.fromkeys(map(checked_id, job_ids)):
             try:
                 job = client.cancel_job(job_id)
@@ -231,6 +237,7 @@ def delete(
     url: Url = None,
     id_token: Token = None,
     profile: Profile = None,
+    insecure: Insecure = False,
 ) -> None:
     """Delete jobs that have ended, with their audit trails; it fails where one can't be."""
     from jennah import access
@@ -239,7 +246,7 @@ def delete(
     deleted: list[str] = []
     refused: dict[str, ApiError] = {}
     try:
-        with access.connect(url, id_token, profile) as client:
+        with access.connect(url, id_token, profile, insecure=insecure) as client:
             left = list(dict.fromkeys(map(checked_id, job_ids)))
             while left:
                 before = len(deleted)

@@ -12,7 +12,7 @@ import typer
 
 from jennah import output, submit_options
 from jennah.arguments import App, words_after_dashes
-from jennah.options import AsJson, JobId, Profile, Token, Url
+from jennah.options import AsJson, Insecure, JobId, Profile, Token, Url
 
 if TYPE_CHECKING:
     from jennah.client import ApiError, Client, Job
@@ -76,6 +76,7 @@ def submit(
     url: Url = None,
     id_token: Token = None,
     profile: Profile = None,
+    insecure: Insecure = False,
 ) -> None:
     """Submit a job and print its id."""
     from jennah import access, request_files
@@ -115,7 +116,7 @@ def submit(
     if "image_uri" not in request:
         raise typer.BadParameter("there is none: give one, or a --file that names it", param_hint="IMAGE")
     with access.connect(
-        url, id_token, profile, retry_seconds=access.PATIENT if wait else access.QUICK
+        url, id_token, profile, insecure=insecure, retry_seconds=access.PATIENT if wait else access.QUICK
     ) as client:
         with _outcome_told():
             job = client.submit_request(request, idempotency_key=idempotency_key)
@@ -137,13 +138,14 @@ def batch(
     url: Url = None,
     id_token: Token = None,
     profile: Profile = None,
+    insecure: Insecure = False,
 ) -> None:
     """Submit up to 100 jobs from a file, all or none, and print their ids."""
     from jennah import access, request_files
 
     requests = request_files.many(file)
     with access.connect(
-        url, id_token, profile, retry_seconds=access.PATIENT if wait else access.QUICK
+        url, id_token, profile, insecure=insecure, retry_seconds=access.PATIENT if wait else access.QUICK
     ) as client:
         with _outcome_told():
             jobs = client.submit_jobs(requests, idempotency_key=idempotency_key)
@@ -160,12 +162,13 @@ def retry(
     url: Url = None,
     id_token: Token = None,
     profile: Profile = None,
+    insecure: Insecure = False,
 ) -> None:
     """Submit a job that FAILED or was CANCELLED again, as a new one, and print its id."""
     from jennah import access
 
     with access.connect(
-        url, id_token, profile, retry_seconds=access.PATIENT if wait else access.QUICK
+        url, id_token, profile, insecure=insecure, retry_seconds=access.PATIENT if wait else access.QUICK
     ) as client:
         with _outcome_told():
             job = client.retry_job(job_id, idempotency_key=idempotency_key)

@@ -9,7 +9,7 @@ import typer
 
 from jennah import output
 from jennah.arguments import App
-from jennah.options import AsJson, Profile, Token, Url
+from jennah.options import AsJson, Insecure, Profile, Token, Url
 
 _NONE_YET = "you have no tenant on this server yet: your first 'jennah submit' makes it"
 
@@ -18,12 +18,17 @@ app = App(help="Who you are on a server.", no_args_is_help=True)
 
 @app.command(name="show")
 def show(
-    *, as_json: AsJson = False, url: Url = None, id_token: Token = None, profile: Profile = None
+    *,
+    as_json: AsJson = False,
+    url: Url = None,
+    id_token: Token = None,
+    profile: Profile = None,
+    insecure: Insecure = False,
 ) -> None:
     """Show your tenant and its limits."""
     from jennah import access, render
 
-    with access.connect(url, id_token, profile) as client:
+    with access.connect(url, id_token, profile, insecure=insecure) as client:
         found = client.find_tenant()
         if found is None:
             raise output.CommandFailed(_NONE_YET, output.REFUSED)
@@ -41,6 +46,7 @@ def delete(
     url: Url = None,
     id_token: Token = None,
     profile: Profile = None,
+    insecure: Insecure = False,
 ) -> None:
     """Delete your tenant with all its jobs: those that live are cancelled, no new ones are taken."""
     from jennah import access
@@ -53,7 +59,7 @@ def delete(
             )
         if not typer.confirm("Delete your tenant with all its jobs?", err=True):
             raise output.CommandFailed("nothing was deleted", output.REFUSED)
-    with access.connect(url, id_token, profile) as client:
+    with access.connect(url, id_token, profile, insecure=insecure) as client:
         found = client.find_tenant()
         try:
             deleted = found and (client.delete_tenant() or found)
