@@ -21,7 +21,8 @@ _REQUEST_SECONDS = 15.0
 # A stream that has nothing to say sends a sign of life every 10 s or so.
 _SILENT_SECONDS = 30.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
-_FIRST_CONTACT_SECONDS = 3.0
+FIRST_CONTACT_SECONDS = 3.0
+"""For how long requests are repeated to a server that never answered."""
 _TOO_LONG = "an id or an option is too long for a URL: shorten it"
 
 Json = dict[str, Any]
@@ -156,7 +157,7 @@ class Connection:
 
     def patience(self) -> float:
         """For how many seconds to try again."""
-        return self._retry_seconds if self._has_answered else min(self._retry_seconds, _FIRST_CONTACT_SECONDS)
+        return self._retry_seconds if self._has_answered else min(self._retry_seconds, FIRST_CONTACT_SECONDS)
 
     def _failed(self, error: Exception) -> ConnectionFailed:
         reason = "no such host" if isinstance(error, UnicodeError) else str(error) or type(error).__name__
