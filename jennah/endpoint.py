@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+_CERTIFICATES = ("SSL_CERT_FILE",)
 _PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
 
 Token = str | Callable[[], str]
