@@ -80,7 +80,8 @@ def jobs_json(
     """The jobs in the order asked for; in the place of one that was refused, why."""
     shown = {job.job_id: job.as_json for job in jobs}
     shown |= {job_id: {"job_id": job_id, "refused": refusal_json(error)} for job_id, error in refused.items()}
-    return [shown[job_id] for job_id in dict.fromkeys(job_ids)]
+    asked = [shown.pop(job_id) for job_id in dict.fromkeys(job_ids) if job_id in shown]
+    return asked + list(shown.values())  # the latter where a server calls a job otherwise
 
 
 def refusal_json(error: ApiError) -> dict[str, str]:

@@ -235,6 +235,8 @@ def test_several_jobs_are_cancelled(server: ScriptedServer, here: Here, job: dic
     assert missing == {"job_id": "gone", "refused": refused}
     assert json.loads(here("cancel", "a", "--json").stdout)["job_id"] == "a"
     assert here("cancel", "gone", "--json").stdout == ""
+    server.decide = lambda _: (200, job)  # whatever it is asked for
+    assert json.loads(here("cancel", "a", "b", "--json").stdout) == [job]
 
 
 def test_watching_goes_on_without_a_job_that_is_gone(
