@@ -15,7 +15,7 @@ REQUESTS ?= 20000
 CHECKOV ?= 3.3.30
 CHECKOV_READY := $(if $(CHECKOV),$(VENV)/checkov/.ready-$(CHECKOV))
 
-.PHONY: demo up test verify simulate exhaustive mutants chaos contract lint format clean
+.PHONY: demo up test verify simulate exhaustive mutants chaos contract bench-tenants lint format clean
 
 # The recipes of demo and up are single plain commands: make runs them without a shell between, so that a SIGTERM to
 # make alone reaches them.
@@ -51,6 +51,11 @@ chaos: $(READY)
 
 contract: $(READY)
 	@$(VENV)/bin/python -m tests.contract --requests $(REQUESTS)
+
+# What a tenant notices of another's flood, and submissions of open streams: about 8 minutes on a machine that does nothing else.
+bench-tenants: $(READY)
+	@$(VENV)/bin/python -m tests.benchmarks.noisy_neighbour
+	@$(VENV)/bin/python -m tests.benchmarks.streams
 
 lint: $(READY) $(CHECKOV_READY)
 	$(VENV)/bin/ruff check .

@@ -11,7 +11,7 @@ import httpx
 from google.auth.exceptions import GoogleAuthError
 from google.auth.transport.requests import Request
 
-from jennah.connection import is_loopback
+from jennah.endpoint import is_loopback
 from jennah.operations.doctor import CALL_SECONDS, Deployment, Finding, Verdict, no_credentials
 from shared.callers import Admission
 from shared.config import Settings
