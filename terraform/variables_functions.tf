@@ -72,8 +72,8 @@ variable "functions" {
 variable "submission_access" {
   description = <<-EOT
     Who reaches the function `submission`. It verifies tenants' tokens itself, so it is public as far as IAM is concerned.
-    Where an organisation forbids that: public = false, and as `members` those who may call it, who then send Google's
-    token in X-Serverless-Authorization beside the tenant's in Authorization (README.md).
+    Where an organisation forbids that: public = false, and one of the other ways in of README.md. `members` may call it
+    who send Google's token in X-Serverless-Authorization beside the tenant's in Authorization.
   EOT
   type = object({
     public  = optional(bool, true)

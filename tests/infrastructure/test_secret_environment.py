@@ -17,7 +17,7 @@ from tests.infrastructure.test_terraform import (
     terraform,  # noqa: F401 - a fixture
 )
 
-_SECRETS = {
+_SECRETS: dict[str, dict[str, Any]] = {
     "OTEL_EXPORTER_OTLP_HEADERS": {"secret": "jennah-otlp-headers", "version": "3"},
     "OTEL_EXPORTER_OTLP_METRICS_HEADERS": {
         "secret": "jennah-otlp-headers",
