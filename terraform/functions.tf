@@ -114,6 +114,7 @@ resource "google_cloudfunctions2_function" "functions" {
     google_project_iam_member.submission_reads_logs,
     google_pubsub_topic_iam_member.functions_publish_jobs,
     google_secret_manager_secret_iam_member.functions,
+    google_service_account_iam_member.scheduling_acts_as_job,
     google_spanner_database_iam_member.functions,
   ]
 }

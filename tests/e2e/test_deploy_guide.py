@@ -122,7 +122,7 @@ VARIABLES = set(
 
 def test_a_module_is_deployed_in_the_same_steps() -> None:
     section = MODULE.partition("## Deploying")[2].partition("\n## ")[0]
-    assert re.findall(r"-target=module\.jennah\.(\S+)", section) == list(Deploy("my-project").database)
+    assert re.findall(r"-target=module\.jennah\.(\S+)", section) == list(Deploy("my-project").first)
     (block,) = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
     subprocess.run(["bash", "-n"], input=block, text=True, check=True)
     folder = re.search(r"^cd (\S+)$", block, re.MULTILINE)

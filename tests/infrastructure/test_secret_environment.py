@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.infrastructure.calls import FUNCTIONS
-from tests.infrastructure.test_terraform import (
-    Run,
-    _plan,
-    _planned,
-    _refusal,
-    pytestmark,  # noqa: F401 - without terraform these are skipped, too
-    terraform,  # noqa: F401 - a fixture
-)
+from tests.infrastructure.planning import Plan, Refused, Terraform
 
 _SECRETS: dict[str, dict[str, Any]] = {
     "OTEL_EXPORTER_OTLP_HEADERS": {"secret": "jennah-otlp-headers", "version": "3"},
@@ -29,17 +21,11 @@ _SECRETS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def planned(terraform: tuple[Path, Run]) -> dict[str, Any]:  # noqa: F811 - the fixture
-    return _planned(
-        terraform,
-        ".",
-        project_id="my-project",
-        spanner={"processing_units": 100},
-        secret_environment=_SECRETS,
-    )
+def planned(terraform: Terraform) -> Plan:
+    return terraform.plan_of(".", project_id="my-project", secret_environment=_SECRETS)
 
 
-def test_a_function_gets_the_variables_that_are_for_it(planned: dict[str, Any]) -> None:
+def test_a_function_gets_the_variables_that_are_for_it(planned: Plan) -> None:
     for name in FUNCTIONS:
         (service,) = planned[f'google_cloudfunctions2_function.functions["{name}"]']["service_config"]
         given = {
@@ -54,7 +40,7 @@ def test_a_function_gets_the_variables_that_are_for_it(planned: dict[str, Any]) 
         assert not given.keys() & service["environment_variables"].keys()
 
 
-def test_an_account_reads_the_secrets_of_its_function_and_no_other(planned: dict[str, Any]) -> None:
+def test_an_account_reads_the_secrets_of_its_function_and_no_other(planned: Plan) -> None:
     readers = {
         (member["secret_id"], member["role"], member["member"], member["project"])
         for address, member in planned.items()
@@ -92,10 +78,7 @@ def test_an_account_reads_the_secrets_of_its_function_and_no_other(planned: dict
         ),
     ],
 )
-def test_a_wrong_secret_is_refused(
-    changed: dict[str, Any],
-    sentence: str,
-    terraform: tuple[Path, Run],  # noqa: F811 - the fixture
-) -> None:
+def test_a_wrong_secret_is_refused(changed: dict[str, Any], sentence: str, terraform: Terraform) -> None:
     variables = {"project_id": "my-project", "secret_environment": _SECRETS, **changed}
-    assert sentence in _refusal(_plan(terraform, ".", **variables))
+    with pytest.raises(Refused, match=sentence):
+        terraform.plan_of(".", **variables)
