@@ -5,6 +5,7 @@ A test compares the sizes with that example's. Prices are those of us-central1, 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
@@ -16,7 +17,6 @@ from jennah.operations.costs import (
     MONTH_SECONDS,
     RECONCILIATION,
     TICKING,
-    Function,
     capacity,
     processing_units,
     running,
@@ -38,18 +38,11 @@ ADDRESSES: Final = 2
 _SUBMISSION, _SCHEDULING, _NOTIFICATION = FUNCTIONS
 SIZES: Final = (
     # Half of submission's 32 requests may be streams.
-    Function(
-        _SUBMISSION.name,
-        _SUBMISSION.invocations,
-        _SUBMISSION.seconds,
-        memory_gib=1,
-        concurrency=16,
-        least=2,
-    ),
-    Function(_SCHEDULING.name, _SCHEDULING.invocations, _SCHEDULING.seconds, least=1),
-    Function(_NOTIFICATION.name, _NOTIFICATION.invocations, _NOTIFICATION.seconds, least=1),
+    replace(_SUBMISSION, memory_gib=1, concurrency=16, least=2),
+    replace(_SCHEDULING, least=1),
+    replace(_NOTIFICATION, least=1),
 )
-TICKS: Final = Function(RECONCILIATION.name, 0, 0, memory_gib=1, concurrency=2, least=1)
+TICKS: Final = replace(RECONCILIATION, memory_gib=1, concurrency=2, least=1)
 
 
 def _warm() -> float:
