@@ -28,6 +28,13 @@ PLANS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             "job_network": {},
             "notification_channels": [CHANNEL],
             "tenant_job_accounts": ["team-a@my-project.iam.gserviceaccount.com"],
+            "secret_environment": {
+                "OTEL_EXPORTER_OTLP_HEADERS": {
+                    "secret": "otlp-headers",
+                    "version": "1",
+                    "functions": ["scheduling"],
+                }
+            },
         },
     ),
     "small": ("examples/small", GIVEN),

@@ -51,6 +51,7 @@ SERVICES = {
     "google_monitoring": "monitoring",
     "google_project_iam": "cloudresourcemanager",
     "google_pubsub": "pubsub",
+    "google_secret_manager": "secretmanager",
     "google_service_account": "iam",
     "google_spanner": "spanner",
     "google_storage": "storage",
