@@ -9,7 +9,6 @@ failed, not where a goal is missed: the table says that, and machines are noisy.
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -135,7 +134,6 @@ def main(
         json=json,
         plot=plot,
     )
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # that a server has ended, it says at level INFO
     try:
         if plot:
             _require_plotting(plot)

@@ -81,7 +81,9 @@ def measure(folder: Path, number: int, say: Callable[[str], None]) -> Run:
         whole = stack.enter_context(WholeCloud(folder, {"JENNAH_TICK_SECONDS": "86400"}, warm=1))
         for function in FUNCTIONS:  # those that are measured are started beside the cloud
             whole.cloud.stop(function)
-        cold = _Cold(whole.cloud, stack.enter_context(Processes(folder / "cold")), folder)
+        faults = stack.enter_context(BatchFaults(whole.cloud.address_of("batch")))
+        processes = stack.enter_context(Processes(folder / "cold"))
+        cold = _Cold(whole.cloud, processes, faults, folder)
         for compiled in (True, False):
             env = {} if compiled else _without_pyc(Path(stack.enter_context(tempfile.TemporaryDirectory())))
             how = "" if compiled else ", no .pyc"
@@ -105,11 +107,11 @@ def _without_pyc(empty: Path) -> _Environment:
 class _Cold:
     """Starts functions beside a cloud whose own are stopped."""
 
-    def __init__(self, cloud: LocalCloud, processes: Processes, folder: Path) -> None:
+    def __init__(self, cloud: LocalCloud, processes: Processes, faults: BatchFaults, folder: Path) -> None:
         self._cloud = cloud
         self._processes = processes
         self._folder = folder
-        self._faults = BatchFaults(cloud.address_of("batch"))
+        self._faults = faults
         env = cloud.env
         self._token = fetch_token(env["JENNAH_ISSUER_URL"], "ann@example.com", env["JENNAH_AUDIENCE"])
 
@@ -140,7 +142,8 @@ class _Cold:
         name = batch_id(key, 1)
         self._faults.wait_for_state(name, JobState.SUCCEEDED, seconds=60)
         settings = Settings.from_env(self._cloud.env)
-        job = connect(self._cloud.address_of("batch")).get_job(name=f"{settings.batch_parent}/jobs/{name}")
+        with connect(self._cloud.address_of("batch")) as batch:
+            job = batch.get_job(name=f"{settings.batch_parent}/jobs/{name}")
         return {
             "Type": "JOB_STATE_CHANGED",
             "JobName": job.name,

@@ -118,4 +118,4 @@ class WholeCloud:
 
 def _tells_completion(line: bytes) -> bool:
     told = json.loads(line)
-    return told["event"] == "job_transition" and told["transition"]["to"] == "COMPLETED"
+    return bool(told["event"] == "job_transition" and told["transition"]["to"] == "COMPLETED")
