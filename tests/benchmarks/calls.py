@@ -38,7 +38,7 @@ def measure(life: Life, jobs: int, folder: Path, say: Callable[[str], None]) -> 
     """One run: with every message once, then with some notifications doubled.
 
     The floor of the first is the life of one job alone, that of the second is the first. RPCs are all that
-    were sent; commits are those that were not aborted.
+    were sent; commits are those that were not aborted, so one that collides with another's is counted.
     """
     with ExitStack() as stack:
         spanner = stack.enter_context(closing(Wire(lambda: whole.cloud.address_of("spanner"))))
@@ -55,31 +55,30 @@ def measure(life: Life, jobs: int, folder: Path, say: Callable[[str], None]) -> 
         pushed = stack.enter_context(CountedPushes(whole.cloud))
         whole.run(_WARM)  # through the doors
 
-        aborted = 0
+        refused: Counter[str] = Counter()
 
         def commit(forward: Forward) -> Iterator[bytes]:
-            nonlocal aborted
             try:
                 yield from forward()
             except grpc.RpcError as error:
-                aborted += error.code() is grpc.StatusCode.ABORTED
+                refused[error.code().name] += 1
                 raise
 
         spanner.on_commit = commit
 
         def count() -> tuple[dict[str, float], dict[str, float]]:
-            nonlocal aborted
             spanner.taken()
             pubsub.taken()
-            aborted = 0
+            refused.clear()
             pushes, asked = pushed.pushes.total(), batch_calls(faults)
             whole.run(jobs)
             messages = sum(len(PublishRequest.deserialize(request).messages) for request in pubsub.requests)
-            kinds = {kind: number / jobs for kind, number in sorted(Counter(spanner.calls).items())}
+            rpcs = Counter(spanner.calls) + Counter({f"Commit {code}": n for code, n in refused.items()})
+            kinds = {kind: number / jobs for kind, number in sorted(rpcs.items())}
             counted = {
                 _RPCS: len(spanner.calls),
-                _COMMITS: spanner.calls.count("Commit") - aborted,
-                _ABORTED: aborted,
+                _COMMITS: spanner.calls.count("Commit") - refused["ABORTED"],
+                _ABORTED: refused["ABORTED"],
                 _BATCH: batch_calls(faults) - asked,
                 _MESSAGES: messages,
                 _INVOCATIONS: jobs + pushed.pushes.total() - pushes,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from tests.benchmarks.figures import Bound, Goal, Measure, Run, Sample
 from tests.benchmarks.floors import bare_clients
@@ -33,8 +33,9 @@ def measure(life: Life, jobs: int, folder: Path, number: int, say: Callable[[str
         number: of the run.
         say: told what happens.
     """
+    details: dict[str, Any] = {"jobs": jobs}
     steps: dict[str, Callable[[Path], float]] = {
-        "whole": lambda place: _whole(jobs, place),
+        "whole": lambda place: _whole(jobs, place, details),
         "clients": lambda place: bare_clients(life, jobs, place, pushes_and_forks=False),
         "pushes": lambda place: bare_clients(life, jobs, place, pushes_and_forks=True),
     }
@@ -49,12 +50,17 @@ def measure(life: Life, jobs: int, folder: Path, number: int, say: Callable[[str
             Sample(BESIDE_CLIENTS, speeds["whole"], speeds["clients"]),
             Sample(BESIDE_PUSHES, speeds["whole"], speeds["pushes"]),
         ],
-        {"jobs": jobs},
+        details,
     )
 
 
-def _whole(jobs: int, folder: Path) -> float:
+def _whole(jobs: int, folder: Path, details: dict[str, Any]) -> float:
     with WholeCloud(folder, {}, warm=_WARM) as whole:
+        before = whole.processor_seconds()
         speed = jobs / whole.run(jobs)
+        after = whole.processor_seconds()
+        details["processor_ms_per_job"] = {
+            name: round(1000 * (used - before[name]) / jobs, 2) for name, used in after.items()
+        }
         whole.require_all_final()
         return speed

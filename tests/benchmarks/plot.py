@@ -16,7 +16,7 @@ def write_plot(path: Path, rows: Sequence[Row], title: str) -> None:
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 1.5 + 0.35 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(11, 1.5 + 0.35 * len(rows)), layout="constrained")
     axes = figure.subplots()
     for place, row in enumerate(rows):
         ratios = [sample.ratio for sample in row.samples]
@@ -27,7 +27,7 @@ def write_plot(path: Path, rows: Sequence[Row], title: str) -> None:
             limit = goal.limit / row.floor if goal.bound is Bound.VALUE_AT_MOST else goal.limit
             marker = ">" if goal.bound is Bound.RATIO_AT_LEAST else "<"
             axes.plot([limit], [place], marker, color="tab:green" if row.met else "tab:red", markersize=8)
-    axes.set_yticks(range(len(rows)), [f"{row.measure.figure}: {row.measure.name}" for row in rows])
+    axes.set_yticks(range(len(rows)), [_label(row) for row in rows])
     axes.invert_yaxis()
     axes.axvline(1, color="0.7", linewidth=1)
     axes.set_xlim(left=0)
@@ -36,3 +36,8 @@ def write_plot(path: Path, rows: Sequence[Row], title: str) -> None:
     axes.grid(axis="x", alpha=0.3)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
+
+
+def _label(row: Row) -> str:
+    measure = row.measure
+    return f"{measure.figure}: {measure.name} / {measure.floor}"

@@ -10,6 +10,8 @@ from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlsplit
 
+import psutil
+
 from jennah.local.cloud import LocalCloud
 from jennah.local.processes import free_port
 from jennah.local.services import FUNCTIONS
@@ -86,6 +88,15 @@ class WholeCloud:
             time.sleep(_LOOK_SECONDS)
             completed += self._completed()
         return time.perf_counter() - began
+
+    def processor_seconds(self) -> dict[str, float]:
+        """What each service has used so far, in all its processes."""
+        used = {}
+        for name, pid in self.cloud.pids.items():
+            leader = psutil.Process(pid)
+            times = [process.cpu_times() for process in [leader, *leader.children(recursive=True)]]
+            used[name] = sum(one.user + one.system for one in times)
+        return used
 
     def require_all_final(self) -> None:
         """Look into the database, once nothing is measured any more.
