@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 import time
 import urllib.request
+from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -27,8 +29,16 @@ _LOOK_SECONDS: Final = 0.01
 _WARM_POSTS: Final = 40
 
 
-def bare_clients(life: Life, jobs: int, folder: Path, *, pushes_and_forks: bool) -> float:
-    """How many lives a second bare clients do.
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """Lives a second, and for how many seconds each process worked."""
+
+    speed: float
+    worked: Mapping[str, float]
+
+
+def bare_clients(life: Life, jobs: int, folder: Path, *, pushes_and_forks: bool) -> Floor:
+    """What bare clients do.
 
     A process for each function does its part of `jobs` lives, all at once, on a fresh emulator; what a part
     begins with is there before the clock starts.
@@ -58,10 +68,10 @@ def bare_clients(life: Life, jobs: int, folder: Path, *, pushes_and_forks: bool)
         team.go()
         if doors:
             doors.send()
-        team.wait()
+        worked = team.wait()
         if doors:
             doors.wait()
-        return jobs / (time.perf_counter() - began)
+        return Floor(jobs / (time.perf_counter() - began), worked)
 
 
 class _Doors:

@@ -34,10 +34,16 @@ def measure(life: Life, jobs: int, folder: Path, number: int, say: Callable[[str
         say: told what happens.
     """
     details: dict[str, Any] = {"jobs": jobs}
+
+    def floor(name: str, place: Path) -> float:
+        measured = bare_clients(life, jobs, place, pushes_and_forks=name == "pushes")
+        details[f"{name}_worked_seconds"] = {one: round(took, 3) for one, took in measured.worked.items()}
+        return measured.speed
+
     steps: dict[str, Callable[[Path], float]] = {
         "whole": lambda place: _whole(jobs, place, details),
-        "clients": lambda place: bare_clients(life, jobs, place, pushes_and_forks=False),
-        "pushes": lambda place: bare_clients(life, jobs, place, pushes_and_forks=True),
+        "clients": lambda place: floor("clients", place),
+        "pushes": lambda place: floor("pushes", place),
     }
     speeds = {}
     for name in reversed(steps) if number % 2 else steps:

@@ -76,24 +76,26 @@ class Team:
         for _, connection in self._members:
             connection.send("go")
 
-    def wait(self) -> None:
-        """Wait until every member is done.
+    def wait(self) -> dict[str, float]:
+        """Wait until every member is done; return how many seconds each has worked.
 
         Raises:
             LocalCloudError: one has died, or takes too long.
         """
-        for process, connection in self._members:
-            _hear(process, connection, _WORK_SECONDS)
+        return {
+            process.name: _hear(process, connection, _WORK_SECONDS) for process, connection in self._members
+        }
 
 
 def serve(prepare: Callable[[Task], Callable[[], None]]) -> None:
     """Be a member: `prepare` gets the task and returns what is the work."""
     with Client(sys.argv[1]) as connection:
         work = prepare(connection.recv())
-        connection.send("ready")
+        connection.send(None)
         connection.recv()
+        began = time.perf_counter()
         work()
-        connection.send("done")
+        connection.send(time.perf_counter() - began)
 
 
 def _accept(listener: socket.socket, process: Process) -> Connection:
@@ -109,11 +111,10 @@ def _accept(listener: socket.socket, process: Process) -> Connection:
     raise LocalCloudError(f"{process.name} did not start: {process.last_words} (see {process.log}).")
 
 
-def _hear(process: Process, connection: Connection, seconds: float) -> None:
+def _hear(process: Process, connection: Connection, seconds: float) -> Any:
     try:
         if connection.poll(seconds):
-            connection.recv()
-            return
+            return connection.recv()
         problem = f"took more than {seconds:.0f} s"
     except EOFError:
         process.wait(1)
