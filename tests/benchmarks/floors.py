@@ -23,7 +23,7 @@ from tests.benchmarks.team import Team
 from tests.chaos.scene import RunFailed
 from tests.integration.function_process import PROJECT, schema_database
 
-_NOOP: Final = Path(__file__).with_name("noop_function.py")
+NOOP: Final = Path(__file__).with_name("noop_function.py")
 _PUSH_SECONDS: Final = 120.0
 _LOOK_SECONDS: Final = 0.01
 _WARM_POSTS: Final = 40
@@ -116,7 +116,7 @@ class _Doors:
     def _start(processes: Processes, role: str) -> str:
         port = free_port()
         framework = [sys.executable, "-m", "functions_framework", "--host=127.0.0.1", f"--port={port}"]
-        command = [*framework, f"--source={_NOOP}", "--target=noop"]
+        command = [*framework, f"--source={NOOP}", "--target=noop"]
         wait_until_healthy(processes.start(f"noop-{role}", command), port, "/")
         return f"http://127.0.0.1:{port}/"
 

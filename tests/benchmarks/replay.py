@@ -37,27 +37,29 @@ def prepare(told: Task) -> Callable[[], None]:
     role, ids = told["role"], new_ids(_WARM + told["jobs"])
     before = [call for earlier in ROLES[: ROLES.index(role)] for call in told["calls"][earlier]]
     for start in range(0, len(ids), _IN_A_COMMIT):
-        lives = [_renamed(before, told["job_id"], job_id) for job_id in ids[start : start + _IN_A_COMMIT]]
+        lives = [renamed(before, told["job_id"], job_id) for job_id in ids[start : start + _IN_A_COMMIT]]
         mutations = [mutation for life in lives for call in life for mutation in call.get("mutations", ())]
         if mutations:
             _commit(database, mutations)
-    lives = [_renamed(told["calls"][role], told["job_id"], job_id) for job_id in ids]
+    lives = [renamed(told["calls"][role], told["job_id"], job_id) for job_id in ids]
     for life in lives[:_WARM]:
-        _perform(database, life)
+        perform(database, life)
 
     def work() -> None:
         with ThreadPoolExecutor(_THREADS) as pool:
-            list(pool.map(partial(_perform, database), lives[_WARM:]))
+            list(pool.map(partial(perform, database), lives[_WARM:]))
 
     return work
 
 
-def _renamed(calls: list[Call], old: str, new: str) -> list[Call]:
+def renamed(calls: list[Call], old: str, new: str) -> list[Call]:
+    """The calls of another job."""
     renamed: list[Call] = json.loads(json.dumps(calls).replace(old, new))
     return renamed
 
 
-def _perform(database: Database, calls: Iterable[Call]) -> None:
+def perform(database: Database, calls: Iterable[Call]) -> None:
+    """Make the calls; a commit that the emulator aborts is repeated."""
     for call in calls:
         if "mutations" in call:
             _commit(database, call["mutations"])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 from urllib.parse import urlsplit
 
 import psutil
@@ -36,6 +36,8 @@ PRODUCTION_CHECKS: Final[Mapping[str, str]] = {
 }
 """A local cloud checks on jobs after 5 s, production after 60 s: no job that is measured lives as long."""
 
+_T = TypeVar("_T")
+
 
 class WholeCloud:
     """A context manager: entering starts everything, and it is warm.
@@ -44,6 +46,11 @@ class WholeCloud:
         folder: for its files, and for what its functions say.
         settings: of the functions, over production's times of checks.
         warm: how many jobs warm it up.
+
+    Attributes:
+        cloud: the cloud.
+        host: where the API is.
+        token: a tenant's.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, str], *, warm: int) -> None:
@@ -53,6 +60,7 @@ class WholeCloud:
         self.cloud = LocalCloud(
             folder, free_port(), settings={**PRODUCTION_CHECKS, **settings}, outputs=self._outputs
         )
+        self.host = self.token = ""
         self._posts: Posts
 
     def __enter__(self) -> Self:
@@ -60,9 +68,10 @@ class WholeCloud:
         self.cloud.__enter__()
         try:
             env = self.cloud.env
-            token = fetch_token(env["JENNAH_ISSUER_URL"], "ann@example.com", env["JENNAH_AUDIENCE"])
-            headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-            self._posts = Posts(urlsplit(env["JENNAH_URL"]).netloc, "/v1/jobs", 201, BODY, headers)
+            self.host = urlsplit(env["JENNAH_URL"]).netloc
+            self.token = fetch_token(env["JENNAH_ISSUER_URL"], "ann@example.com", env["JENNAH_AUDIENCE"])
+            headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
+            self._posts = Posts(self.host, "/v1/jobs", 201, BODY, headers)
             self.run(self._warm)
         except BaseException:
             self.cloud.__exit__(None, None, None)
@@ -76,9 +85,15 @@ class WholeCloud:
 
     def run(self, jobs: int) -> float:
         """Submit so many jobs and wait until all are COMPLETED; return how many seconds that took."""
-        self._completed()
         began = time.perf_counter()
-        self._posts.send(jobs)
+        self.finished_after(jobs, lambda: self._posts.send(jobs))
+        return time.perf_counter() - began
+
+    def finished_after(self, jobs: int, submit: Callable[[], _T]) -> _T:
+        """Let `submit` submit so many jobs, wait until all are COMPLETED, and return what it returned."""
+        self._completed()
+        returned = submit()
+        began = time.perf_counter()
         completed = self._completed()
         while completed < jobs:
             if self.cloud.failure:
@@ -87,7 +102,7 @@ class WholeCloud:
                 raise RunFailed(f"{jobs - completed} of {jobs} jobs did not end in {_SECONDS:.0f} s.")
             time.sleep(_LOOK_SECONDS)
             completed += self._completed()
-        return time.perf_counter() - began
+        return returned
 
     def processor_seconds(self) -> dict[str, float]:
         """What each service has used so far, in all its processes."""
