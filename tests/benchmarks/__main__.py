@@ -21,7 +21,7 @@ from rich.console import Console
 
 from jennah.local.processes import LocalCloudError
 from jennah.render import show
-from tests.benchmarks import calls, cold_start, lifecycles, submit
+from tests.benchmarks import calls, cold_start, lifecycles, notify, submit
 from tests.benchmarks.figures import Row, Run, headline, rows
 from tests.benchmarks.plot import write_plot
 from tests.benchmarks.recording import Life, record
@@ -38,6 +38,7 @@ class FigureName(StrEnum):
     LIFECYCLES = lifecycles.FIGURE
     CALLS = calls.FIGURE
     SUBMIT = submit.FIGURE
+    NOTIFY = notify.FIGURE
     COLD_START = cold_start.FIGURE
 
 
@@ -101,6 +102,8 @@ class _Bench:
             return calls.measure(self._recorded(), jobs, folder, say)
         if figure is FigureName.SUBMIT:
             return submit.measure(self._recorded(), jobs, folder, say)
+        if figure is FigureName.NOTIFY:
+            return notify.measure(jobs, folder, say)
         return cold_start.measure(folder, number, say)
 
     def _recorded(self) -> Life:

@@ -67,6 +67,11 @@ class Sample:
         return self.value / self.floor
 
 
+def percentile(values: list[float], percent: int) -> float:
+    """Of at least two values."""
+    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One run of a figure.

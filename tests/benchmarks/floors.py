@@ -23,7 +23,7 @@ from tests.benchmarks.team import Team
 from tests.chaos.scene import RunFailed
 from tests.integration.function_process import PROJECT, schema_database
 
-NOOP: Final = Path(__file__).with_name("noop_function.py")
+_NOOP: Final = Path(__file__).with_name("noop_function.py")
 _PUSH_SECONDS: Final = 120.0
 _LOOK_SECONDS: Final = 0.01
 _WARM_POSTS: Final = 40
@@ -74,6 +74,15 @@ def bare_clients(life: Life, jobs: int, folder: Path, *, pushes_and_forks: bool)
         return Floor(jobs / (time.perf_counter() - began), worked)
 
 
+def start_noop(processes: Processes, name: str) -> str:
+    """Start a function that does nothing; return its URL once it answers."""
+    port = free_port()
+    framework = [sys.executable, "-m", "functions_framework", "--host=127.0.0.1", f"--port={port}"]
+    command = [*framework, f"--source={_NOOP}", "--target=noop"]
+    wait_until_healthy(processes.start(f"noop-{name}", command), port, "/")
+    return f"http://127.0.0.1:{port}/"
+
+
 class _Doors:
     """No-op functions behind the doors of a life: one is posted to, two are pushed to."""
 
@@ -81,7 +90,7 @@ class _Doors:
         self._jobs = jobs
         pubsub = emulators.start_pubsub(processes).host
         topics = LocalPubsub(pubsub, PROJECT)
-        submission, scheduling, notification = (self._start(processes, role) for role in ROLES)
+        submission, scheduling, notification = (start_noop(processes, role) for role in ROLES)
         topics.create_pushed_topic("jobs", scheduling)
         topics.create_pushed_topic("batch-events", notification)
         self._posts = Posts(submission.removeprefix("http://").rstrip("/"), "/", 204, b"{}")
@@ -111,14 +120,6 @@ class _Doors:
     def wait(self) -> None:
         """Wait for the last push."""
         self._wait(tasks.WARM + self._jobs)
-
-    @staticmethod
-    def _start(processes: Processes, role: str) -> str:
-        port = free_port()
-        framework = [sys.executable, "-m", "functions_framework", "--host=127.0.0.1", f"--port={port}"]
-        command = [*framework, f"--source={NOOP}", "--target=noop"]
-        wait_until_healthy(processes.start(f"noop-{role}", command), port, "/")
-        return f"http://127.0.0.1:{port}/"
 
     def _wait(self, lives: int) -> None:
         deadline = time.monotonic() + _PUSH_SECONDS

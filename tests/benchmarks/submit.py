@@ -7,22 +7,22 @@ when it was due. A server that stalls can't hide it by holding back the requests
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from google.cloud import spanner
 from google.cloud.spanner_v1 import COMMIT_TIMESTAMP
 from google.cloud.spanner_v1.database import Database
 
 from jennah.local.cloud import LocalCloud
-from jennah.local.processes import Processes, free_port, wait_until_healthy
+from jennah.local.processes import Processes
 from shared.switches import DISPATCH
-from tests.benchmarks.figures import Bound, Goal, Measure, Run, Sample
-from tests.benchmarks.floors import NOOP
+from tests.benchmarks.figures import Bound, Goal, Measure, Run, Sample, percentile
+from tests.benchmarks.floors import start_noop
 from tests.benchmarks.noisy_neighbour import Load
 from tests.benchmarks.recording import Life, new_ids
 from tests.benchmarks.replay import perform, renamed
@@ -50,7 +50,8 @@ def measure(life: Life, jobs: int, folder: Path, say: Callable[[str], None]) -> 
         say("one commit")
         commit = statistics.median(_commits(_bare(whole.cloud), life, jobs))
         say("one no-op request")
-        noop = Load(_noop(stack.enter_context(Processes(folder / "noop"))), RATE, _THREADS, "nobody")
+        idle = start_noop(stack.enter_context(Processes(folder / "noop")), "posted-to")
+        noop = Load(urlsplit(idle).netloc, RATE, _THREADS, "nobody")
         _answered(noop, _WARM, 204)
         request = statistics.median(_answered(noop, jobs, 204))
         submissions = Load(whole.host, RATE, _THREADS, whole.token)
@@ -64,7 +65,7 @@ def measure(life: Life, jobs: int, folder: Path, say: Callable[[str], None]) -> 
     for how, latencies, goals in (("paused", paused, (_P50, _P99)), ("on", on, (None, None))):
         for percent, goal in zip((50, 99), goals, strict=True):
             name = f"p{percent} at {RATE:.0f}/s, dispatch {how}"
-            value = _percentile(latencies, percent)
+            value = percentile(latencies, percent)
             samples.append(
                 Sample(Measure(FIGURE, name, "ms", _FLOOR, goal), 1000 * value, 1000 * (commit + request))
             )
@@ -90,14 +91,6 @@ def _commits(database: Database, life: Life, count: int) -> list[float]:
     return took[_WARM:]
 
 
-def _noop(processes: Processes) -> str:
-    port = free_port()
-    framework = [sys.executable, "-m", "functions_framework", "--host=127.0.0.1", f"--port={port}"]
-    process = processes.start("noop", [*framework, f"--source={NOOP}", "--target=noop"])
-    wait_until_healthy(process, port, "/")
-    return f"127.0.0.1:{port}"
-
-
 def _answered(load: Load, count: int, status: int) -> list[float]:
     """How many seconds after its time each was answered."""
     begin = time.monotonic() + 0.1
@@ -113,7 +106,3 @@ def _pause(cloud: LocalCloud, database: Database) -> None:
         batch.insert("Switches", ["Name", "Paused", "SetAt"], [[DISPATCH, True, COMMIT_TIMESTAMP]])
     cloud.stop("scheduling")
     cloud.start("scheduling")
-
-
-def _percentile(values: list[float], percent: int) -> float:
-    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]

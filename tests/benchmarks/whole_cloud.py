@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 from urllib.parse import urlsplit
 
 import psutil
@@ -17,6 +17,7 @@ from jennah.local.processes import free_port
 from jennah.local.services import FUNCTIONS
 from jennah.local.tokens import fetch_token
 from shared.config import Timing
+from shared.semantics import LogField
 from tests.benchmarks.posts import Posts
 from tests.chaos.scene import RunFailed, count_jobs, open_database
 
@@ -57,6 +58,7 @@ class WholeCloud:
         self._outputs = folder / "outputs"
         self._warm = warm
         self._read = dict.fromkeys(FUNCTIONS, 0)
+        self._completions: list[tuple[str, str]] = []
         self.cloud = LocalCloud(
             folder, free_port(), settings={**PRODUCTION_CHECKS, **settings}, outputs=self._outputs
         )
@@ -104,6 +106,10 @@ class WholeCloud:
             completed += self._completed()
         return returned
 
+    def completions(self) -> list[tuple[str, str]]:
+        """The jobs that came to COMPLETED, by id, and when their function said so (ISO 8601)."""
+        return self._completions
+
     def processor_seconds(self) -> dict[str, float]:
         """What each service has used so far, in all its processes."""
         used = {}
@@ -138,10 +144,12 @@ class WholeCloud:
                 said = output.read()
             whole = said[: said.rfind(b"\n") + 1]
             self._read[name] += len(whole)
-            completed += sum(_tells_completion(line) for line in whole.splitlines() if b"COMPLETED" in line)
+            lines = (json.loads(line) for line in whole.splitlines() if b"COMPLETED" in line)
+            told = [line for line in lines if _tells_completion(line)]
+            self._completions += [(line[LogField.LABELS]["job"], line[LogField.TIME]) for line in told]
+            completed += len(told)
         return completed
 
 
-def _tells_completion(line: bytes) -> bool:
-    told = json.loads(line)
+def _tells_completion(told: Mapping[str, Any]) -> bool:
     return bool(told["event"] == "job_transition" and told["transition"]["to"] == "COMPLETED")
