@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jennah.render import console_on, show
-from tests.benchmarks.figures import Bound, Goal, Measure, Run, Sample, headline, rows
+from tests.benchmarks.figures import Bound, Goal, Measure, Run, Sample, headline, percentile, rows
 from tests.benchmarks.import_times import package_of, read_import_times
 from tests.benchmarks.report import document, number, summary, write_json
 
@@ -92,6 +92,12 @@ def test_the_json_file_says_where_it_was_measured() -> None:
     assert content["machine"]["packages"]["google-cloud-spanner"]
     assert content["options"] == {"runs": 1}
     assert content["date"].endswith("+00:00")
+
+
+def test_a_percentile_lies_among_the_values() -> None:
+    values = [float(value) for value in range(101)]
+    assert (percentile(values, 50), percentile(values, 99)) == (50, 99)
+    assert percentile([1.0, 3.0], 50) == 2
 
 
 @pytest.mark.parametrize(
