@@ -21,7 +21,7 @@ class CountedPushes:
     """A context manager: inside it, what the emulator pushes to the functions of a cloud is counted.
 
     Attributes:
-        pushes: so far, by function.
+        pushes: that were answered so far, by function.
     """
 
     def __init__(self, cloud: LocalCloud) -> None:
@@ -62,13 +62,13 @@ class CountedPushes:
         class Door(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                with counting:
-                    pushes[function] += 1
                 connection = http.client.HTTPConnection(cloud.address_of(function), timeout=_SECONDS)
                 connection.request("POST", urlsplit(self.path).path, body, dict(self.headers))
                 answer = connection.getresponse()
                 passed = answer.read()
                 connection.close()
+                with counting:
+                    pushes[function] += 1
                 self.send_response(answer.status)
                 self.send_header("Content-Length", str(len(passed)))
                 self.end_headers()
