@@ -18,9 +18,13 @@ from shared.batch import DEPLOYMENT, BatchState
 from tests.simulation.batch import BatchJob, SimulatedBatch
 from tests.simulation.batch_messages import write_task
 from tests.simulation.faults import Fault, Site
+from tests.simulation.world import Violation
 
 _PAGE = 2  # small, so that there are several
 _LAG = 90.0
+# Longer than a world is given to become quiet: only its own job may still wait then.
+_HINDERED = 14 * 3600.0
+_SLOW_PAGES, _SLOW_PAGE, _LONGEST_CALL = 10, 7.0, 12.0
 _SHARE_DEDUPLICATED = 0.5
 
 _JOB_ID = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -57,13 +61,6 @@ class Pager(Generic[_Response]):
     def pages(self) -> Iterator[_Response]:
         """As the pagers of the real client."""
         yield self.page
-
-
-class TaskPager(Pager[batch_v1.ListTasksResponse]):
-    """The answer to a listing of tasks, which all stand on one page."""
-
-    def __iter__(self) -> Iterator[batch_v1.Task]:
-        yield from self.page.tasks
 
 
 class BatchService:
@@ -103,14 +100,22 @@ class BatchService:
         fault = self._world.cross(Site.GET)
         self._batch.looking(name)
         self._keep_waiting(fault, timeout)
-        return self._shown(self._find(name), fault)
+        job = self._find(name)
+        self._hinder(job, fault)
+        return self._shown(job, fault)
 
-    def list_tasks(self, request: batch_v1.ListTasksRequest, *, retry: None, timeout: float) -> TaskPager:
+    def list_tasks(
+        self, request: batch_v1.ListTasksRequest, *, retry: None, timeout: float
+    ) -> Pager[batch_v1.ListTasksResponse]:
         """ListTasks."""
         assert retry is None
-        self._keep_waiting(self._world.cross(Site.TASKS), timeout)
+        fault = self._world.cross(Site.TASKS)
+        self._keep_waiting(fault, timeout)
         name, _, group = request.parent.partition("/taskGroups/")
         job = self._find(name)
+        self._hinder(job, fault)
+        if job.slow_until > self._world.time and (page := self._slow_page(request.page_token, timeout)):
+            return Pager(page)
         if group != "group0" or job.tasks == "not found":
             raise _not_found(request.parent)
         response = _TasksResponse()
@@ -123,7 +128,7 @@ class BatchService:
                 ended=job.ended,
                 exit_code=job.exit_code,
             )
-        return TaskPager(batch_v1.ListTasksResponse.wrap(response))
+        return Pager(batch_v1.ListTasksResponse.wrap(response))
 
     def list_jobs(
         self, request: batch_v1.ListJobsRequest, *, retry: None, timeout: float
@@ -164,6 +169,32 @@ class BatchService:
         if fault is Fault.CRASH_AFTER:
             world.kill()
         self._fail_after(fault, timeout)
+
+    def _hinder(self, job: BatchJob, fault: Fault | None) -> None:
+        """Act out what a job does to whoever looks at it. The same goes on for hours after it was drawn."""
+        world = self._world
+        if fault is Fault.DEADLY:
+            job.deadly_until = world.time + _HINDERED
+        elif fault is Fault.SLOW_TASKS:
+            job.slow_until = world.time + _HINDERED
+        if job.deadly_until > world.time:
+            world.kill()
+
+    def _slow_page(self, token: str, timeout: float) -> batch_v1.ListTasksResponse | None:
+        """An empty page, in good time for its caller; None where the next page has the tasks.
+
+        Raises:
+            Violation: the caller goes on for longer than any call may take.
+        """
+        number, began = token.split() if token else ("0", str(self._world.time))
+        if self._world.time - float(began) > _LONGEST_CALL:
+            raise Violation(f"tasks are listed for more than {_LONGEST_CALL:.0f} s")
+        if int(number) == _SLOW_PAGES - 1:
+            return None
+        if timeout < _SLOW_PAGE:
+            self._time_out(timeout)
+        self._world.sleep(_SLOW_PAGE)
+        return batch_v1.ListTasksResponse(next_page_token=f"{int(number) + 1} {began}")
 
     def _create(self, name: str, request: batch_v1.CreateJobRequest) -> BatchJob:
         pb = batch_v1.CreateJobRequest.pb(request)
