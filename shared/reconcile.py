@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from shared import tracing
-from shared.batch import batch_name
+from shared.batch import BatchState, batch_name
 from shared.config import Settings
 from shared.errors import Unavailable
 from shared.follow import Batch, Follower
@@ -41,8 +42,8 @@ _SLOW = timedelta(seconds=2)
 _LEAST_AGE = timedelta(seconds=5)
 
 # How much of the function's time is kept for the check that is under way when the tick's own time is over:
-# the slowest asks Batch twice (10 s each, all pages of ListTasks together), commits (2 s, and a last try of
-# 10 s), and leaves 13 s for the chunk's touches. Where even that is not enough, see `Round.is_left_over`.
+# the slowest asks Batch twice (10 s each, all pages of ListTasks together) and commits (2 s, and a last try
+# of 10 s); 13 s are left for the chunk's touches. Where that is not enough, see `Round.is_left_over`.
 _ROOM = timedelta(seconds=45)
 
 # A row that was due for so much of a tick was due when the tick before this one came.
@@ -157,11 +158,8 @@ class Reconciliation:
         try:
             self._orphans.sweep(until=until)
         except Exception:  # noqa: BLE001 - it is logged
-            emit(
-                LogEvent.SWEEP_FAILED,
-                "the sweep for orphans failed; the next tick goes on with it, or the next hour begins anew",
-                error=True,
-            )
+            why = "the sweep for orphans failed; the next tick goes on, or the next hour begins anew"
+            emit(LogEvent.SWEEP_FAILED, why, error=True)
 
     def _delete_tenants(self, *, until: datetime) -> None:
         try:
@@ -229,24 +227,31 @@ class Reconciliation:
         if done.batch_failures[parent] >= _MOST_FAILURES:
             return self._later(job, self._timing.live_check)
         done.checks += 1
+        with self._counting(parent, done):
+            if job.status.final:
+                self._follower.settle(job)
+                return None
+            record = done.listings.record(job)
+            if record is None:
+                record = self._batch.get(batch_name(job))
+        if record is not None and record.state is BatchState.FAILED:
+            # Why it failed is listed task by task. That may take long, and says nothing of other jobs.
+            parent = f"{parent}, tasks"
+            if done.batch_failures[parent] >= _MOST_FAILURES:
+                return self._later(job, self._timing.live_check)
+        with self._counting(parent, done):
+            decision = self._follower.follow(job, record, Actor.RECONCILER)
+        return None if isinstance(decision, Applied) else self._follower.waiting(job, record)
+
+    @contextmanager
+    def _counting(self, parent: str, done: Round) -> Iterator[None]:
         began = self._now()
         try:
-            touch = self._follow(job, done)
+            yield
         except Unavailable:
             done.batch_failures[parent] += self._weight(began)
             raise
         done.batch_failures[parent] = 0
-        return touch
-
-    def _follow(self, job: Job, done: Round) -> Touch | None:
-        if job.status.final:
-            self._follower.settle(job)
-            return None
-        record = done.listings.record(job)
-        if record is None:
-            record = self._batch.get(batch_name(job))
-        decision = self._follower.follow(job, record, Actor.RECONCILER)
-        return None if isinstance(decision, Applied) else self._follower.waiting(job, record)
 
     def _pending(self, job: Job, done: Round, planned: Touch) -> Touch:
         """Publish it, if it may be; `planned` is what is set if that was all."""

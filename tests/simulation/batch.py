@@ -41,6 +41,7 @@ class BatchJob:
             `without a code`; empty for other jobs.
         deadly_until: until then, whoever asks for it, or for its tasks, dies.
         slow_until: until then, its tasks come on many pages, each of which takes long.
+        task_page: the only page that is not empty.
     """
 
     name: str
@@ -60,6 +61,7 @@ class BatchJob:
     tasks: str = ""
     deadly_until: float = 0.0
     slow_until: float = 0.0
+    task_page: int = 0
 
     @property
     def live(self) -> bool:

@@ -114,12 +114,11 @@ class BatchService:
         name, _, group = request.parent.partition("/taskGroups/")
         job = self._find(name)
         self._hinder(job, fault)
-        if job.slow_until > self._world.time and (page := self._slow_page(request.page_token, timeout)):
-            return Pager(page)
         if group != "group0" or job.tasks == "not found":
             raise _not_found(request.parent)
-        response = _TasksResponse()
-        if job.tasks != "none":
+        here, next_page = self._tasks_page(job, request.page_token, timeout)
+        response = _TasksResponse(next_page_token=next_page)
+        if here and job.tasks != "none":
             write_task(
                 response.tasks.add(),
                 name=f"{request.parent}/tasks/0",
@@ -177,24 +176,27 @@ class BatchService:
             job.deadly_until = world.time + _HINDERED
         elif fault is Fault.SLOW_TASKS:
             job.slow_until = world.time + _HINDERED
+            job.task_page = world.rng.choice((0, _SLOW_PAGES - 1))
         if job.deadly_until > world.time:
             world.kill()
 
-    def _slow_page(self, token: str, timeout: float) -> batch_v1.ListTasksResponse | None:
-        """An empty page, in good time for its caller; None where the next page has the tasks.
+    def _tasks_page(self, job: BatchJob, token: str, timeout: float) -> tuple[bool, str]:
+        """Whether the tasks stand on this page, and the token of the next one. Each page comes in time.
 
         Raises:
             Violation: the caller goes on for longer than any call may take.
         """
-        number, began = token.split() if token else ("0", str(self._world.time))
-        if self._world.time - float(began) > _LONGEST_CALL:
+        world = self._world
+        if job.slow_until <= world.time:
+            return True, ""
+        number, began = token.split() if token else ("0", str(world.time))
+        if world.time - float(began) > _LONGEST_CALL:
             raise Violation(f"tasks are listed for more than {_LONGEST_CALL:.0f} s")
-        if int(number) == _SLOW_PAGES - 1:
-            return None
         if timeout < _SLOW_PAGE:
             self._time_out(timeout)
-        self._world.sleep(_SLOW_PAGE)
-        return batch_v1.ListTasksResponse(next_page_token=f"{int(number) + 1} {began}")
+        world.sleep(_SLOW_PAGE)
+        page = int(number)
+        return page == job.task_page, f"{page + 1} {began}" if page < _SLOW_PAGES - 1 else ""
 
     def _create(self, name: str, request: batch_v1.CreateJobRequest) -> BatchJob:
         pb = batch_v1.CreateJobRequest.pb(request)
