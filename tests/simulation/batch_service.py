@@ -100,8 +100,7 @@ class BatchService:
         fault = self._world.cross(Site.GET)
         self._batch.looking(name)
         self._keep_waiting(fault, timeout)
-        job = self._find(name)
-        self._hinder(job, fault)
+        job = self._hindered(name, Site.GET, fault)
         return self._shown(job, fault)
 
     def list_tasks(
@@ -112,8 +111,7 @@ class BatchService:
         fault = self._world.cross(Site.TASKS)
         self._keep_waiting(fault, timeout)
         name, _, group = request.parent.partition("/taskGroups/")
-        job = self._find(name)
-        self._hinder(job, fault)
+        job = self._hindered(name, Site.TASKS, fault)
         if group != "group0" or job.tasks == "not found":
             raise _not_found(request.parent)
         here, next_page = self._tasks_page(job, request.page_token, timeout)
@@ -169,9 +167,12 @@ class BatchService:
             world.kill()
         self._fail_after(fault, timeout)
 
-    def _hinder(self, job: BatchJob, fault: Fault | None) -> None:
-        """Act out what a job does to whoever looks at it. The same goes on for hours after it was drawn."""
+    def _hindered(self, name: str, site: Site, fault: Fault | None) -> BatchJob:
+        """Find a job, and act out what it does to whoever looks at it, for hours after that was drawn."""
         world = self._world
+        if fault in {Fault.DEADLY, Fault.SLOW_TASKS} and name not in self._batch.jobs:
+            world.plan.void(site, fault)
+        job = self._find(name)
         if fault is Fault.DEADLY:
             job.deadly_until = world.time + _HINDERED
         elif fault is Fault.SLOW_TASKS:
@@ -179,6 +180,7 @@ class BatchService:
             job.task_page = world.rng.choice((0, _SLOW_PAGES - 1))
         if job.deadly_until > world.time:
             world.kill()
+        return job
 
     def _tasks_page(self, job: BatchJob, token: str, timeout: float) -> tuple[bool, str]:
         """Whether the tasks stand on this page, and the token of the next one. Each page comes in time.
