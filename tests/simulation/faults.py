@@ -41,6 +41,8 @@ class Fault(StrEnum):
     DELETED_OUTSIDE = "deleted outside"
     CANCELLED_OUTSIDE = "cancelled outside"
     STUCK = "stays queued"
+    DEADLY = "for hours, whoever asks for it dies"
+    SLOW_TASKS = "for hours, its tasks come page by page, slowly"
     CANCEL_RACES = "its tenant cancels here"
     TENANT_DELETED = "its tenant is deleted here"
     PAUSED = "dispatch is paused for a while"
@@ -93,8 +95,8 @@ FAULTS: Mapping[Site, tuple[Fault, ...]] = {
         Fault.PLATFORM_FAULT,
         *_RACES,
     ),
-    Site.GET: (Fault.CRASH_BEFORE, Fault.UNAVAILABLE, Fault.BEHIND, *_RACES),
-    Site.TASKS: (Fault.CRASH_BEFORE, Fault.UNAVAILABLE, *_RACES),
+    Site.GET: (Fault.CRASH_BEFORE, Fault.UNAVAILABLE, Fault.BEHIND, Fault.DEADLY, *_RACES),
+    Site.TASKS: (Fault.CRASH_BEFORE, Fault.UNAVAILABLE, Fault.DEADLY, Fault.SLOW_TASKS, *_RACES),
     Site.LIST: (Fault.CRASH_BEFORE, Fault.UNAVAILABLE, Fault.BEHIND, *_RACES),
     Site.CANCEL: (
         *_CRASHES,

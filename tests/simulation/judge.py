@@ -204,13 +204,17 @@ class Judge(RowJudge):
             job = self.batch.jobs.get(self.name(key, row["Attempt"])) if row else None
             if job is None or not job.live or job.state is BatchState.CANCELLATION_IN_PROGRESS:
                 continue
+            if job.deadly_until:
+                continue
             if self.world.time - max(since, job.created) > _LONGEST_STOP:
                 self.fail(key, f"it is final, and nobody stops {job.uid}")
 
     def all_final(self) -> None:
-        """Long after the last fault, only a job that Batch keeps queued may still live."""
+        """Long after the last fault, only a job may live that Batch keeps queued, or hides from all."""
         for key, row in self.rows.items():
-            if row["Status"] not in FINAL and not any(job.stuck for job in self.truths(key, row["Attempt"])):
+            jobs = self.truths(key, row["Attempt"])
+            slow = any(job.stuck or job.deadly_until or job.slow_until for job in jobs)
+            if row["Status"] not in FINAL and not slow:
                 self.fail(key, f"it is still {row['Status']}, hours after the last fault")
 
     def end(self) -> None:

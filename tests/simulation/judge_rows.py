@@ -38,6 +38,9 @@ _STEPS = {
 _TIMES = ("CreatedAt", "ScheduledAt", "StartedAt", "CompletedAt", "UpdatedAt")
 # A live job is looked at every half an hour at least, and clocks are off.
 _LONGEST_CHECK = timedelta(minutes=34)
+# So that a tick a minute later finds it due, whatever this one still takes.
+_FIRST_CHECK = timedelta(seconds=45)
+_IN_BATCH = ("SCHEDULED", "RUNNING")
 _MUTABLE_WHEN_FINAL = {"NextCheckAt"}
 
 
@@ -132,6 +135,8 @@ class RowJudge(Books):
             self.fail(key, f"the row is {row['Status']}, its history {status}")
         for attempt, to in entered.items():
             self._attempt_is_true(key, attempt, to, row)
+        if row["Status"] in _IN_BATCH and row["NextCheckAt"] > self.world.now() + _FIRST_CHECK:
+            self.fail(key, "the next tick will miss it: its check is due too late for that")
         times = [at for at in (row[name] for name in _TIMES) if at is not None]
         if times != sorted(times):
             self.fail(key, f"its times are in no order: {', '.join(map(str, times))}")

@@ -22,7 +22,7 @@ from shared.follow import Follower
 from shared.jobs import Jobs
 from shared.listing import FEW
 from shared.messages import JobMessage
-from shared.orphans import Orphans
+from shared.orphans import MOST_PAGES, Orphans
 from shared.reconcile import Reconciliation
 from shared.rows import Reads
 from shared.switches import DISPATCH, Switches
@@ -59,6 +59,7 @@ class Platform:
         self._client = BatchClient(
             cast("BatchServiceClient", BatchService(self.batch)),
             create_deadline=SETTINGS.timing.create_deadline,
+            clock=world.clock,
         )
         self.judge = Judge(world, self.batch)
         self.endings = Endings(world, self.judge)
@@ -107,12 +108,22 @@ class Platform:
             settings=SETTINGS,
             now=world.now,
         )
+        # Worlds are small: half of them list their jobs all the same, the others ask for each; and half of
+        # them sweep page by page.
+        listed = world.rng.random() < 0.5
+        self.orphans = Orphans(
+            reads=self.reads,
+            batch=batch,
+            settings=SETTINGS,
+            now=world.now,
+            most_pages=1 if listed else MOST_PAGES,
+        )
         self.reconciliation = Reconciliation(
             transitions=self.transitions,
             reads=self.reads,
             batch=batch,
             follower=follower,
-            orphans=Orphans(reads=self.reads, batch=batch, settings=SETTINGS, now=world.now),
+            orphans=self.orphans,
             deletion=TenantDeletion(
                 store,
                 reads=self.reads,
@@ -127,8 +138,7 @@ class Platform:
             settings=SETTINGS,
             now=world.now,
             jitter=jitter,
-            # Worlds are small: half of them list their jobs all the same, the others ask for each.
-            few=0 if world.rng.random() < 0.5 else FEW,
+            few=0 if listed else FEW,
         )
         judge = self.judge
         self.jobs_topic = Topic(
@@ -153,6 +163,7 @@ class Platform:
 
     def _reconcile(self, event: CloudEvent) -> None:
         self.reconciliation.reconcile(messages.tick(event))
+        self.plan_tick()  # the sweep may not be at its end
 
     # The ports.
 
@@ -253,7 +264,7 @@ class Platform:
         """Let the next tick be the first that finds something to do."""
         time = self.world.time
         due = min((check for check in self.judge.checks.values() if check is not None), default=math.inf)
-        if self.judge.leaving:
+        if self.judge.leaving or self.orphans.under_way:
             due = min(due, time)
         if self.judge.orphans():
             due = min(due, (time // _SWEEP + 1) * _SWEEP)
