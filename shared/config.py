@@ -62,6 +62,7 @@ class Timing:
     sweep: timedelta = timedelta(hours=1)
     orphan_age: timedelta = timedelta(hours=1)
     delete_age: timedelta = timedelta(minutes=5)
+    body: timedelta = timedelta(seconds=10)  # of a request, to come whole: a thread waits for it
     # With its last read (10 s), a stream ends before its function does.
     stream: timedelta = timedelta(seconds=45)
     # For a page of a log, and for the lines that one look of a stream brings.
@@ -273,6 +274,7 @@ _TIMES = (
     "create_deadline",
     "settle_margin",
     "delete_age",
+    "body",
     "stream",
     "log_delay",
 )
@@ -289,7 +291,7 @@ def _timing(environ: Mapping[str, str]) -> Timing:
             seconds = float(text)
         except ValueError:
             seconds = -1
-        most = 60 if setting == "stream" else 86_400
+        most = 60 if setting in {"body", "stream"} else 86_400
         if not 0.001 <= seconds <= most:
             raise SettingsError(f"{name} must be a number of seconds from 0.001 to {most}, not {text!r}.")
         changed[setting] = timedelta(seconds=seconds)

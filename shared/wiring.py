@@ -148,7 +148,12 @@ def api() -> Api:
         # A quarter of the threads, so that with all streams open another one is left for everything else.
         log_reads=Places("log_reads", max(1, chosen.threads // 4)),
     )
-    return Api(handlers=handlers, tenants=tenants, verifier=verifier())
+    return Api(
+        handlers=handlers,
+        tenants=tenants,
+        verifier=verifier(),
+        body_seconds=timing.body.total_seconds(),
+    )
 
 
 @_once

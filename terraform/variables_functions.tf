@@ -191,6 +191,7 @@ variable "times" {
     create_deadline     = optional(number)
     settle_margin       = optional(number)
     delete_age          = optional(number)
+    body                = optional(number)
     stream              = optional(number)
     log_delay           = optional(number)
   })
