@@ -112,7 +112,8 @@ def test_a_page_of_large_jobs_ends_at_4_mib(
     with database.batch() as batch:
         batch.insert("Tenants", ["TenantId"], [[tenant_id]])
         batch.insert("Jobs", columns, rows)
-    jobs, pages, token = JobReads(Reads(wired)), [], None
+    jobs, token = JobReads(Reads(wired)), None
+    pages: list[list[Job]] = []
     wire.taken()
     while not pages or token:
         page, token = jobs.page(tenant_id, page_size=50, page_token=token, **asked)
