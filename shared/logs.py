@@ -20,9 +20,10 @@ from shared.task_logs import LogLine, LogPart, LogPlace, TaskLogs
 
 _PROJECT = re.compile(r"projects/([^/]+)/")
 
-# A page is cut where it holds so many characters, whatever was asked for; and so many lines at once are sent.
+# Bytes of text in which a page ends, whatever was asked for, and what is sent at once of a stream.
 _MOST_TEXT = 4 * 1024 * 1024
-_AT_ONCE = 250
+_TEXT_AT_ONCE = 1024 * 1024
+_LINES_AT_ONCE = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ class Logs:
         until = self._now() + self._timing.log_page
         number, place = self._start(key, attempt, task, page_token)
         log = self._find(key, number, task)
-        part = self._part(log, place, page_size, until)
+        part = self._part(log, place, page_size, _MOST_TEXT, until)
         if log.complete and not part.more:
             return list(part.lines), None
         return list(part.lines), _token(log, part.lines[-1].place if part.lines else place)
@@ -117,7 +118,9 @@ class Logs:
         number, place = self._start(key, attempt, task, page_token)
         return _Tail(
             lambda known, attempt: self._find(key, known, task, attempt),
-            lambda log, after: self._part(log, after, _AT_ONCE, self._now() + self._timing.log_look),
+            lambda log, after: self._part(
+                log, after, _LINES_AT_ONCE, _TEXT_AT_ONCE, self._now() + self._timing.log_look
+            ),
             number,
             place,
         )
@@ -162,7 +165,9 @@ class Logs:
     def _long_ago(self, ended: datetime | None) -> bool:
         return ended is None or self._now() - ended >= self._timing.log_delay
 
-    def _part(self, log: _Log, place: LogPlace | None, limit: int, until: datetime) -> LogPart:
+    def _part(
+        self, log: _Log, place: LogPlace | None, limit: int, most_text: int, until: datetime
+    ) -> LogPart:
         if log.uid is None or log.project is None:
             return LogPart([], more=False)
         part = self._task_logs().lines(
@@ -172,10 +177,10 @@ class Logs:
             since=log.job.created_at,
             after=place,
             limit=limit,
-            most_text=_MOST_TEXT,
+            most_text=most_text,
             seconds=(until - self._now()).total_seconds(),
         )
-        kept = _cut(part.lines)
+        kept = _cut(part.lines, most_text)
         return LogPart(kept, more=part.more or len(kept) < len(part.lines))
 
 
@@ -230,11 +235,11 @@ def _token(log: _Log, place: LogPlace | None) -> str:
     return encode_token([str(log.number), *position], query=_query(log.job.key, log.task))
 
 
-def _cut(lines: Sequence[LogLine]) -> Sequence[LogLine]:
-    """The first lines, as many as an answer may hold; one in any case."""
+def _cut(lines: Sequence[LogLine], most_text: int) -> Sequence[LogLine]:
+    """The first lines, as many as may be; one in any case."""
     size = 0
     for index, line in enumerate(lines):
-        size += len(line.message)
-        if size > _MOST_TEXT:
+        size += line.size
+        if size > most_text:
             return lines[: max(1, index)]
     return lines

@@ -203,6 +203,11 @@ class Streams:
 
 
 def _pieces(events: Sequence[Event]) -> Iterator[bytes]:
-    sent = b"".join(event.encoded() for event in events)
-    for start in range(0, len(sent), _CHUNK):
-        yield sent[start : start + _CHUNK]
+    waiting = bytearray()
+    for event in events:
+        waiting += event.encoded()
+        while len(waiting) >= _CHUNK:
+            yield bytes(waiting[:_CHUNK])
+            del waiting[:_CHUNK]
+    if waiting:
+        yield bytes(waiting)

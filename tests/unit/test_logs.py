@@ -93,6 +93,10 @@ def test_a_page_holds_no_more_than_an_answer_may() -> None:
     assert (len(found), token is None) == (2, False)
     place.part = LogPart(lines(5_000_000, 1), more=False)
     assert len(place.page()[0]) == 1
+    place.part = LogPart(
+        [replace(line, message="\N{GRINNING FACE}" * 512 * 1024) for line in lines(1, 1, 1)], False
+    )
+    assert len(place.page()[0]) == 2  # bytes, not characters
 
 
 @pytest.mark.parametrize(
