@@ -68,6 +68,9 @@ class Timing:
     # For a page of a log, and for the lines that one look of a stream brings.
     log_page: timedelta = timedelta(seconds=35)
     log_look: timedelta = timedelta(seconds=10)
+    # Cloud Logging answers one project 60 times a minute: here are all its tenants.
+    log_pause: timedelta = timedelta(seconds=5)  # between two looks of a stream
+    log_spacing: timedelta = timedelta(seconds=3)  # between two reads of a tenant, on average
     log_delay: timedelta = timedelta(seconds=30)  # Cloud Logging shows most lines after a few seconds
     tenant_cache: timedelta = timedelta(seconds=30)
 
@@ -276,6 +279,8 @@ _TIMES = (
     "delete_age",
     "body",
     "stream",
+    "log_pause",
+    "log_spacing",
     "log_delay",
 )
 

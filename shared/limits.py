@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from threading import Lock
 
+from shared.buckets import Bucket
 from shared.config import Limits, is_limit
 from shared.errors import ResourceExhausted, Unavailable
 from shared.resources import DEFAULT_PROFILE, PROFILES, vcpus
@@ -31,7 +32,6 @@ LEAST_CPU_MILLI = 250
 """A job counts for no less: so many jobs at most need reading to know that a limit is reached."""
 
 _FIRST_COUNT_SECONDS = 5.0
-_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,26 +67,11 @@ class _State:
     counted_at: float = 0.0
     pending: Usage = Usage()
     settled: Usage = Usage()
-    spent: float = 0.0
-    spent_at: float = 0.0
+    bucket: Bucket = field(default_factory=Bucket)
 
     @property
     def open(self) -> Usage:
         return (self.counted or Usage()) + self.settled + self.pending
-
-    def take_tokens(self, jobs: int, limit: int, now: float) -> int | None:
-        """Take a token for each job; or the seconds after which there will be enough.
-
-        The bucket holds a minute's tokens. A batch of more is let through when it is full, and owed for.
-        """
-        with self.lock:
-            self.spent = max(0.0, self.spent - (now - self.spent_at) * limit / 60)
-            self.spent_at = now
-            missing = self.spent + min(jobs, limit) - limit
-            if limit and missing <= _ROUNDING:
-                self.spent += jobs
-                return None
-            return max(1, math.ceil(missing * 60 / limit)) if limit else 60
 
     def settle(self, asked: Usage, *, used: bool) -> None:
         with self.lock:
@@ -203,7 +188,7 @@ class Allowance:
         limit = self._limits.submissions_per_minute
         if limit is None:
             return
-        wait = self._state.take_tokens(jobs, limit, self._clock())
+        wait = self._state.bucket.take(jobs, limit, self._clock())
         if wait is not None:
             raise ResourceExhausted(
                 "submissions_per_minute",

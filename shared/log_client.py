@@ -75,12 +75,13 @@ class LogClient:
         """See `TaskLogs.lines`."""
         deadline = self._clock() + seconds
         found: list[LogLine] = []
-        text, more, most = 0, True, _MOST_ENTRIES
+        text, more, most, asked = 0, True, _MOST_ENTRIES, 0
         while more and len(found) < limit and text < most_text:
             size = min(limit - len(found), most)
             if text:  # by the lines so far, more would not be needed
                 size = min(size, (most_text - text) * len(found) // text + 1)
             query = log_filter(uid=uid, task=task, since=since, after=after)
+            asked += 1
             try:
                 entries, more = self._entries(project, query, size, deadline)
             except _TooLong:
@@ -93,7 +94,7 @@ class LogClient:
             found += [log_line(entry) for entry in entries]
             text = sum(line.size for line in found)
             after = found[-1].place if found else after
-        return LogPart(found, more)
+        return LogPart(found, more, asked)
 
     def _entries(self, project: str, query: str, size: int, deadline: float) -> tuple[list[LogEntry], bool]:
         """Some entries, and whether there may be more: a page that is not full is not the last for that."""

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from shared.api.answers import LogEntryAnswer
+from shared.buckets import Rate
 from shared.config import Timing
-from shared.errors import InvalidArgument, NotFound
+from shared.errors import InvalidArgument, NotFound, ResourceExhausted
 from shared.job_events import end
 from shared.job_reads import may_exist, require_time
 from shared.model import Attempt, Job, JobKey, JobStatus
@@ -62,6 +63,7 @@ class Logs:
         task_logs: brings the port to where logs are kept; called when the first is read.
         timing: how long a read may take, and for how long after its end lines of an attempt may still appear.
         now: the clock.
+        rate: how often one tenant may have the place asked where logs are kept, whose quota is for all.
     """
 
     def __init__(
@@ -71,7 +73,9 @@ class Logs:
         task_logs: Callable[[], TaskLogs],
         timing: Timing,
         now: Callable[[], datetime],
+        rate: Rate,
     ) -> None:
+        self._rate = rate
         self._reads = reads
         self._task_logs = task_logs
         self._timing = timing
@@ -96,6 +100,7 @@ class Logs:
         Raises:
             NotFound: the tenant has no such job, or it no such attempt or task.
             InvalidArgument: the token is none of ours, or from another query.
+            ResourceExhausted: the tenant reads logs too often.
             Unavailable: the log can't be read now.
         """
         until = self._now() + self._timing.log_page
@@ -170,6 +175,7 @@ class Logs:
     ) -> LogPart:
         if log.uid is None or log.project is None:
             return LogPart([], more=False)
+        owe = self._rate.take(log.job.tenant_id)
         part = self._task_logs().lines(
             project=log.project,
             uid=log.uid,
@@ -180,6 +186,7 @@ class Logs:
             most_text=most_text,
             seconds=(until - self._now()).total_seconds(),
         )
+        owe(part.asked - 1)
         kept = _cut(part.lines, most_text)
         return LogPart(kept, more=part.more or len(kept) < len(part.lines))
 
@@ -200,6 +207,7 @@ class _Tail:
         self._place = place
         self._log: _Log | None = None
         self._more = False
+        self._begun = False
 
     def __call__(self) -> News:
         """What was written since."""
@@ -212,8 +220,13 @@ class _Tail:
                     raise
                 return News([end(None)], ended=True)  # deleted meanwhile
             self._number = self._log.number
-        part = self._part(self._log, self._place)
-        self._more = part.more
+        try:
+            part = self._part(self._log, self._place)
+        except ResourceExhausted:
+            if not self._begun:
+                raise
+            return News()  # its turn comes
+        self._begun, self._more = True, part.more
         if part.lines:
             self._place = part.lines[-1].place
         log = self._log

@@ -43,10 +43,12 @@ class LogPart:
     Attributes:
         lines: perhaps none.
         more: others may be there already.
+        asked: how many times it was asked for lines, of which there is a quota.
     """
 
     lines: Sequence[LogLine]
     more: bool
+    asked: int = 1
 
 
 class TaskLogs(Protocol):

@@ -193,6 +193,8 @@ variable "times" {
     delete_age          = optional(number)
     body                = optional(number)
     stream              = optional(number)
+    log_pause           = optional(number)
+    log_spacing         = optional(number)
     log_delay           = optional(number)
   })
   default = {}

@@ -32,6 +32,8 @@ TIMES = (
     "DELETE_AGE",
     "BODY",
     "STREAM",
+    "LOG_PAUSE",
+    "LOG_SPACING",
     "LOG_DELAY",
 )
 
