@@ -35,10 +35,10 @@ class Bucket:
             self._spent = max(0.0, self._spent - (now - self._spent_at) * per_minute / 60)
             self._spent_at = now
             missing = self._spent + min(tokens, per_minute) - per_minute
-            if per_minute and missing <= _ROUNDING:
+            if missing <= _ROUNDING:
                 self._spent += tokens
                 return None
-            return max(1, math.ceil(missing * 60 / per_minute)) if per_minute else 60
+            return max(1, math.ceil(missing * 60 / per_minute))
 
     def owe(self, tokens: int) -> None:
         """Spend more than was taken."""

@@ -74,7 +74,12 @@ OPERATIONS: tuple[Operation, ...] = (
         body=SubmitRequest,
         keyed=True,
         answers={201: job_answers.JobAnswer, 200: job_answers.JobAnswer},
-        refusals=(errors.Conflict, errors.PayloadTooLarge, errors.ResourceExhausted),
+        refusals=(
+            errors.Conflict,
+            errors.FailedPrecondition,
+            errors.PayloadTooLarge,
+            errors.ResourceExhausted,
+        ),
     ),
     Operation(
         id="list_jobs",
@@ -92,7 +97,12 @@ OPERATIONS: tuple[Operation, ...] = (
         body=BatchCreateRequest,
         keyed=True,
         answers={201: job_answers.JobBatch, 200: job_answers.JobBatch},
-        refusals=(errors.Conflict, errors.PayloadTooLarge, errors.ResourceExhausted),
+        refusals=(
+            errors.Conflict,
+            errors.FailedPrecondition,
+            errors.PayloadTooLarge,
+            errors.ResourceExhausted,
+        ),
     ),
     Operation(
         id="get_job",
