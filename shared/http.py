@@ -20,7 +20,7 @@ from shared import errors, tracing
 from shared.api.openapi import document
 from shared.api.operations import OPERATIONS, Operation
 from shared.api.queries import idempotency_key
-from shared.api.shapes import parse, parse_query
+from shared.api.shapes import EmptyRequest, Shape, parse, parse_query
 from shared.bodies import Body, receive
 from shared.handlers import Call, Handled, Handlers
 from shared.identity import TokenVerifier
@@ -181,7 +181,7 @@ class Api:
             if operation.keyed
             else None,
             last_event_id=request.headers.get("Last-Event-ID"),
-            body=parse(operation.body, body.whole()) if operation.body else None,
+            body=_parsed(operation.body, body) if operation.body else None,
             **arguments,
         )
         handler: Callable[[Call], Handled] = getattr(self._handlers, operation.id)
@@ -259,6 +259,11 @@ def _route(request: Request) -> tuple[Operation, Mapping[str, str]]:
     except (NoRoute, RequestRedirect, HTTPException):
         raise errors.NotFound("There is no such path; the API is described at /openapi.json.") from None
     return _OPERATIONS[endpoint], arguments
+
+
+def _parsed(kind: type[Shape], body: Body) -> Shape | None:
+    content = body.whole()
+    return None if kind is EmptyRequest and not content else parse(kind, content)
 
 
 def _arguments(request: Request) -> Mapping[str, str]:
