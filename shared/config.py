@@ -62,11 +62,15 @@ class Timing:
     sweep: timedelta = timedelta(hours=1)
     orphan_age: timedelta = timedelta(hours=1)
     delete_age: timedelta = timedelta(minutes=5)
+    body: timedelta = timedelta(seconds=10)  # of a request, to come whole: a thread waits for it
     # With its last read (10 s), a stream ends before its function does.
     stream: timedelta = timedelta(seconds=45)
     # For a page of a log, and for the lines that one look of a stream brings.
     log_page: timedelta = timedelta(seconds=35)
     log_look: timedelta = timedelta(seconds=10)
+    # Cloud Logging answers one project 60 times a minute: here are all its tenants.
+    log_pause: timedelta = timedelta(seconds=5)  # between two looks of a stream
+    log_spacing: timedelta = timedelta(seconds=3)  # between two reads of a tenant, on average
     log_delay: timedelta = timedelta(seconds=30)  # Cloud Logging shows most lines after a few seconds
     tenant_cache: timedelta = timedelta(seconds=30)
 
@@ -282,7 +286,10 @@ _TIMES = (
     "create_deadline",
     "settle_margin",
     "delete_age",
+    "body",
     "stream",
+    "log_pause",
+    "log_spacing",
     "log_delay",
 )
 
@@ -298,7 +305,7 @@ def _timing(environ: Mapping[str, str]) -> Timing:
             seconds = float(text)
         except ValueError:
             seconds = -1
-        most = 60 if setting == "stream" else 86_400
+        most = 60 if setting in {"body", "stream"} else 86_400
         if not 0.001 <= seconds <= most:
             raise SettingsError(f"{name} must be a number of seconds from 0.001 to {most}, not {text!r}.")
         changed[setting] = timedelta(seconds=seconds)

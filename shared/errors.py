@@ -56,7 +56,7 @@ class Unauthenticated(JennahError):
 
 
 class PermissionDenied(JennahError):
-    """A verified identity that nothing admits."""
+    """A verified identity that nothing admits, or whose limit is 0."""
 
     http_status, code = 403, "PERMISSION_DENIED"
 
@@ -85,7 +85,7 @@ class Conflict(JennahError):
 
 
 class FailedPrecondition(JennahError):
-    """The job's state does not allow what was asked."""
+    """The job's state does not allow what was asked, or a limit of the tenant never does."""
 
     http_status, code = 409, "FAILED_PRECONDITION"
 

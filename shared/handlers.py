@@ -69,6 +69,7 @@ class Handlers:
         trail: what a stream tells of a tenant's job, after a transition.
         logs: what tasks have written.
         log_reads: how many pages of logs may be read at once: each may hold a thread, and memory, for long.
+        log_pause: the shortest time between two looks of a stream at a log, in seconds.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Handlers:
         trail: Callable[[str, str, str | None], Feed],
         logs: Logs,
         log_reads: Places,
+        log_pause: float,
     ) -> None:
         self._jobs = jobs
         self._tenants = tenants
@@ -89,6 +91,7 @@ class Handlers:
         self._trail = trail
         self._logs = logs
         self._log_reads = log_reads
+        self._log_pause = log_pause
 
     def submit_job(self, call: Call) -> Handled:  # noqa: D102 - `OPERATIONS` says what each does
         def submit(tenant: Tenant, prepare: Callable[[], None]) -> Handled:
@@ -193,9 +196,8 @@ class Handlers:
         key, query = JobKey(call.tenant_id, call.job_id), call.query
         if query.follow:
             start = call.last_event_id or query.page_token
-            return 200, self._streams.open(
-                call.caller, self._logs.feed(key, attempt=query.attempt, task=query.task, page_token=start)
-            )
+            feed = self._logs.feed(key, attempt=query.attempt, task=query.task, page_token=start)
+            return 200, self._streams.open(call.caller, feed, pause=self._log_pause)
         release = self._log_reads.take(call.caller)
         try:
             lines, token = self._logs.page(

@@ -18,9 +18,10 @@ from werkzeug.routing import BaseConverter, Map, RequestRedirect, Rule
 
 from shared import errors, tracing
 from shared.api.openapi import document
-from shared.api.operations import MAX_BODY_BYTES, OPERATIONS, Operation
+from shared.api.operations import OPERATIONS, Operation
 from shared.api.queries import idempotency_key
-from shared.api.shapes import parse, parse_query
+from shared.api.shapes import EmptyRequest, Shape, parse, parse_query
+from shared.bodies import Body, receive
 from shared.handlers import Call, Handled, Handlers
 from shared.identity import TokenVerifier
 from shared.semantics import OTHER_METHOD, Attribute, LogEvent
@@ -124,12 +125,16 @@ class Api:
         handlers: what each method does.
         tenants: who is who.
         verifier: proves who is calling.
+        body_seconds: how long a request's body may take to come.
     """
 
-    def __init__(self, *, handlers: Handlers, tenants: Tenants, verifier: TokenVerifier) -> None:
+    def __init__(
+        self, *, handlers: Handlers, tenants: Tenants, verifier: TokenVerifier, body_seconds: float
+    ) -> None:
         self._handlers = handlers
         self._tenants = tenants
         self._verifier = verifier
+        self._body_seconds = body_seconds
 
     def __call__(self, request: Request) -> Response:
         """Answer one request; never raises."""
@@ -145,7 +150,8 @@ class Api:
 
     def _answered(self, request: Request, seen: _Seen) -> Response:
         try:
-            return self._answer(request, seen)
+            # Before its sender is known: what is left of a body the framework would read as a whole.
+            return self._answer(request, seen, receive(request, seconds=self._body_seconds))
         except errors.JennahError as error:
             return error_response(error)
         except _PASSING as error:
@@ -155,7 +161,7 @@ class Api:
             emit(LogEvent.HTTP_UNEXPECTED_ERROR, "unexpected error", error=True)
             return error_response(errors.JennahError("Something went wrong here; it was logged."))
 
-    def _answer(self, request: Request, seen: _Seen) -> Response:
+    def _answer(self, request: Request, seen: _Seen, body: Body) -> Response:
         operation, arguments = _route(request)
         seen.route = operation.path
         match operation.id:
@@ -175,7 +181,7 @@ class Api:
             if operation.keyed
             else None,
             last_event_id=request.headers.get("Last-Event-ID"),
-            body=parse(operation.body, _body(request)) if operation.body else None,
+            body=_parsed(operation.body, body) if operation.body else None,
             **arguments,
         )
         handler: Callable[[Call], Handled] = getattr(self._handlers, operation.id)
@@ -255,15 +261,9 @@ def _route(request: Request) -> tuple[Operation, Mapping[str, str]]:
     return _OPERATIONS[endpoint], arguments
 
 
-def _body(request: Request) -> bytes:
-    # The framework reads every body to its end, whatever is answered: a limit on reading would spare nothing,
-    # and make an error of that.
-    body = request.get_data()
-    if len(body) > MAX_BODY_BYTES:
-        raise errors.PayloadTooLarge(
-            f"body: is larger than {MAX_BODY_BYTES} bytes", {"field": "body", "reason": "too large"}
-        )
-    return body
+def _parsed(kind: type[Shape], body: Body) -> Shape | None:
+    content = body.whole()
+    return None if kind is EmptyRequest and not content else parse(kind, content)
 
 
 def _arguments(request: Request) -> Mapping[str, str]:

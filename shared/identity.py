@@ -25,7 +25,7 @@ MAX_HEADER_LENGTH = 8000
 LEEWAY_SECONDS = 30
 """How far an issuer's clock may be from ours."""
 
-_BEARER = re.compile(r"Bearer ([\w-]+\.[\w-]+\.[\w-]+)", re.ASCII)
+_BEARER = re.compile(r"(?i:Bearer) ([\w-]+\.[\w-]+\.[\w-]+)", re.ASCII)
 _PROVIDER = re.compile(r"[A-Za-z0-9._-]{1,50}")  # no colon: admission writes "provider:subject"
 
 # OpenID Connect Core 1.0 §2: an issuer's keys come from discovery alone, never with the token.

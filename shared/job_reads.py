@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 
 from shared.errors import InvalidArgument, NotFound
@@ -12,6 +13,10 @@ from shared.rows import Entry, Reads
 
 # Entries of the index that one page of all tenants' jobs looks through: few of them may be asked for.
 _LOOKED_THROUGH = 1000
+
+# Bytes after which a page ends: a job may have 256 KiB. So many jobs are read at once where they are large.
+_MOST_BYTES = 4 * 1024 * 1024
+_FEW = 8
 
 _RFC3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z")
 
@@ -46,6 +51,8 @@ class JobReads:
         page_token: str | None,
     ) -> tuple[list[Job], str | None]:
         """A page of the tenant's jobs, newest first, and the token of the next page; 2 RPCs.
+
+        A page of large jobs ends where it holds about 4 MiB, and may take more RPCs.
 
         Of all tenants' jobs, tenant after tenant, a page before the last may be short, or empty: it looks
         through a bounded part of the index for what is asked for.
@@ -82,11 +89,40 @@ class JobReads:
             after = entry
             if entry.status == status and _younger(entry, created_after):
                 taken.append(entry)
-        jobs = self._reads.many([entry.key for entry in taken]) if taken else {}
-        found = [job for entry in taken if (job := jobs.get(entry.key)) and status in {None, job.status}]
+        jobs = self._filling([entry.key for entry in taken]) if taken else []
+        if len(jobs) < len(taken):
+            after, more = taken[len(jobs) - 1], True
+        found = [job for job in jobs if job and status in {None, job.status}]
         if not more or after is None:
             return found, None
         return found, encode_token([part or "" for part in after.parts[len(prefix) :]], query=query)
+
+    def _filling(self, keys: Sequence[JobKey]) -> list[Job | None]:
+        """The jobs of these keys, in this order, up to the one that fills a page; None for what is gone."""
+        read: dict[JobKey, tuple[Job | None, int]] = {}
+        size = 0
+        for key, job, its_size in self._reads.sized(keys):
+            read[key] = job, its_size
+            size += its_size
+            if (
+                size >= _MOST_BYTES
+            ):  # they come in another order: those that are missing are read a few at a time
+                break
+        else:
+            return [read[key][0] if key in read else None for key in keys]
+        jobs: list[Job | None] = []
+        size = 0
+        for place, key in enumerate(keys):
+            if key not in read:
+                ahead = [other for other in keys[place:] if other not in read][:_FEW]
+                found = {other: (job, its_size) for other, job, its_size in self._reads.sized(ahead)}
+                read |= dict.fromkeys(ahead, (None, 0)) | found
+            job, its_size = read[key]
+            jobs.append(job)
+            size += its_size
+            if size >= _MOST_BYTES:
+                break
+        return jobs
 
     def transitions(
         self,

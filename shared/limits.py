@@ -16,8 +16,9 @@ from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from threading import Lock
 
+from shared.buckets import Bucket
 from shared.config import Limits, is_limit
-from shared.errors import ResourceExhausted, Unavailable
+from shared.errors import FailedPrecondition, PermissionDenied, ResourceExhausted, Unavailable
 from shared.resources import DEFAULT_PROFILE, PROFILES, vcpus
 from shared.semantics import LogEvent
 from shared.spec import JobSpec
@@ -31,7 +32,6 @@ LEAST_CPU_MILLI = 250
 """A job counts for no less: so many jobs at most need reading to know that a limit is reached."""
 
 _FIRST_COUNT_SECONDS = 5.0
-_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,26 +67,11 @@ class _State:
     counted_at: float = 0.0
     pending: Usage = Usage()
     settled: Usage = Usage()
-    spent: float = 0.0
-    spent_at: float = 0.0
+    bucket: Bucket = field(default_factory=Bucket)
 
     @property
     def open(self) -> Usage:
         return (self.counted or Usage()) + self.settled + self.pending
-
-    def take_tokens(self, jobs: int, limit: int, now: float) -> int | None:
-        """Take a token for each job; or the seconds after which there will be enough.
-
-        The bucket holds a minute's tokens. A batch of more is let through when it is full, and owed for.
-        """
-        with self.lock:
-            self.spent = max(0.0, self.spent - (now - self.spent_at) * limit / 60)
-            self.spent_at = now
-            missing = self.spent + min(jobs, limit) - limit
-            if limit and missing <= _ROUNDING:
-                self.spent += jobs
-                return None
-            return max(1, math.ceil(missing * 60 / limit)) if limit else 60
 
     def settle(self, asked: Usage, *, used: bool) -> None:
         with self.lock:
@@ -162,7 +147,9 @@ class Allowance:
                 what was accepted needs no room.
 
         Raises:
-            ResourceExhausted: there is no room.
+            ResourceExhausted: there is no room now.
+            FailedPrecondition: there never is so much.
+            PermissionDenied: there never is any.
         """
         taken = Taken()
         self._take_tokens(len(specs))
@@ -171,8 +158,9 @@ class Allowance:
             return
         asked = Usage(len(specs), sum(cpu_milli(spec) for spec in specs))
         try:
+            self._require_possible(asked)
             self._reserve(asked)
-        except ResourceExhausted:
+        except (ResourceExhausted, FailedPrecondition, PermissionDenied):
             if not known():
                 raise
             yield taken
@@ -203,7 +191,9 @@ class Allowance:
         limit = self._limits.submissions_per_minute
         if limit is None:
             return
-        wait = self._state.take_tokens(jobs, limit, self._clock())
+        if limit == 0:
+            raise _nothing("submissions_per_minute")
+        wait = self._state.bucket.take(jobs, limit, self._clock())
         if wait is not None:
             raise ResourceExhausted(
                 "submissions_per_minute",
@@ -211,16 +201,32 @@ class Allowance:
                 f"This tenant may submit {limit} jobs a minute: try again in {wait} s.",
             )
 
+    def _compared(self, use: Usage) -> Iterator[tuple[str, int, float]]:
+        """Each limit that counts what is open: its name, the most, and what this use has of it."""
+        limits = self._limits
+        if limits.open_jobs is not None:
+            yield "open_jobs", limits.open_jobs, use.jobs
+        if limits.vcpu_in_flight is not None:
+            yield "vcpu_in_flight", limits.vcpu_in_flight, use.cpu_milli / 1000
+
+    def _require_possible(self, asked: Usage) -> None:
+        """Refuse what no waiting helps."""
+        for name, most, wanted in self._compared(asked):
+            if most == 0:
+                raise _nothing(name)
+            if wanted > most:
+                raise FailedPrecondition(
+                    f"This tenant's limit {name} is {most}, and this alone would make it {wanted:g}: "
+                    "ask for less, waiting does not help.",
+                    {"limit": name},
+                )
+
     def _reserve(self, asked: Usage) -> None:
-        limits, state = self._limits, self._state
+        state = self._state
         state.refresh(self._count, self._clock)
         with state.lock:
-            expected = state.open + asked
-            for name, most, would_be in (
-                ("open_jobs", limits.open_jobs, expected.jobs),
-                ("vcpu_in_flight", limits.vcpu_in_flight, expected.cpu_milli / 1000),
-            ):
-                if most is not None and would_be > most:
+            for name, most, would_be in self._compared(state.open + asked):
+                if would_be > most:
                     wait = max(1, math.ceil(state.counted_at + COUNT_SECONDS - self._clock()))
                     raise ResourceExhausted(
                         name,
@@ -229,6 +235,13 @@ class Allowance:
                         "wait until jobs end, or cancel some.",
                     )
             state.pending += asked
+
+
+def _nothing(limit: str) -> PermissionDenied:
+    return PermissionDenied(
+        f"This tenant may submit nothing: its limit {limit} is 0, which its operator can change.",
+        {"limit": limit},
+    )
 
 
 UNLIMITED = Allowance(Limits(), _State(), Usage, time.monotonic)

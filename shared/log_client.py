@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 import grpc
 from google.api_core import exceptions
@@ -19,12 +19,28 @@ from shared.errors import Unavailable
 from shared.task_logs import LogLine, LogPart, LogPlace
 
 _TIMEOUT = 10.0  # seconds, of one call
-# An entry may have 256 KiB: so many of them are what this process must hold at once.
 _MOST_ENTRIES = 250
+# An entry may have 256 KiB, and each thread that reads logs must hold an answer: one of more bytes than this
+# is not taken in at all, and so many entries, which fit however long they are, are asked for instead.
+_MOST_BYTES = 6 * 1024 * 1024
+_FEW_ENTRIES = 16
+# How gRPC says that it refused an answer: with this code the service itself says that its quota is used up.
+_REFUSED_HERE = "Received message larger than max"
 # A search that takes Cloud Logging long comes in pages, which may be empty though more is to come.
 _MOST_EMPTY_PAGES = 5
 # What one project may ask for in a minute is little (60 reads unless it was raised).
 _QUOTA_SECONDS = 15
+
+
+_OPTIONS = [("grpc.max_receive_message_length", _MOST_BYTES)]
+
+
+def _google(*address: str, **how: Any) -> grpc.Channel:
+    return LoggingServiceV2GrpcTransport.create_channel(*address, **how | {"options": _OPTIONS})
+
+
+class _TooLong(Exception):
+    """An answer has more bytes than this process takes."""
 
 
 class LogClient:
@@ -38,11 +54,11 @@ class LogClient:
     def __init__(self, *, emulator_host: str | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         if emulator_host:
-            unbounded = [("grpc.max_receive_message_length", -1)]
-            channel = grpc.insecure_channel(emulator_host, options=unbounded)
-            self._client = LoggingServiceV2Client(transport=LoggingServiceV2GrpcTransport(channel=channel))
+            channel = grpc.insecure_channel(emulator_host, options=_OPTIONS)
+            transport = LoggingServiceV2GrpcTransport(channel=channel)
         else:
-            self._client = LoggingServiceV2Client()
+            transport = LoggingServiceV2GrpcTransport(channel=_google)
+        self._client = LoggingServiceV2Client(transport=transport)
 
     def lines(
         self,
@@ -59,22 +75,26 @@ class LogClient:
         """See `TaskLogs.lines`."""
         deadline = self._clock() + seconds
         found: list[LogLine] = []
-        text, more = 0, True
+        text, more, most, asked = 0, True, _MOST_ENTRIES, 0
         while more and len(found) < limit and text < most_text:
-            size = min(limit - len(found), _MOST_ENTRIES)
+            size = min(limit - len(found), most)
             if text:  # by the lines so far, more would not be needed
                 size = min(size, (most_text - text) * len(found) // text + 1)
             query = log_filter(uid=uid, task=task, since=since, after=after)
+            asked += 1
             try:
                 entries, more = self._entries(project, query, size, deadline)
+            except _TooLong:
+                most = _FEW_ENTRIES
+                continue
             except Unavailable:
                 if not found:
                     raise
                 break
             found += [log_line(entry) for entry in entries]
-            text = sum(len(line.message) for line in found)
+            text = sum(line.size for line in found)
             after = found[-1].place if found else after
-        return LogPart(found, more)
+        return LogPart(found, more, asked)
 
     def _entries(self, project: str, query: str, size: int, deadline: float) -> tuple[list[LogEntry], bool]:
         """Some entries, and whether there may be more: a page that is not full is not the last for that."""
@@ -92,6 +112,8 @@ class LogClient:
                     return list(page.entries), bool(page.next_page_token)
                 request.page_token = page.next_page_token
         except exceptions.ResourceExhausted as error:
+            if _REFUSED_HERE in str(error) and size > _FEW_ENTRIES:
+                raise _TooLong from error
             busy = Unavailable("Logs are asked for too often: please try again later.")
             busy.retry_after = _QUOTA_SECONDS
             raise busy from error

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from shared.api.answers import LogEntryAnswer
+from shared.buckets import Rate
 from shared.config import Timing
-from shared.errors import InvalidArgument, NotFound
+from shared.errors import InvalidArgument, NotFound, ResourceExhausted
 from shared.job_events import end
 from shared.job_reads import may_exist, require_time
 from shared.model import Attempt, Job, JobKey, JobStatus
@@ -20,9 +21,10 @@ from shared.task_logs import LogLine, LogPart, LogPlace, TaskLogs
 
 _PROJECT = re.compile(r"projects/([^/]+)/")
 
-# A page is cut where it holds so many characters, whatever was asked for; and so many lines at once are sent.
+# Bytes of text in which a page ends, whatever was asked for, and what is sent at once of a stream.
 _MOST_TEXT = 4 * 1024 * 1024
-_AT_ONCE = 250
+_TEXT_AT_ONCE = 1024 * 1024
+_LINES_AT_ONCE = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class Logs:
         task_logs: brings the port to where logs are kept; called when the first is read.
         timing: how long a read may take, and for how long after its end lines of an attempt may still appear.
         now: the clock.
+        rate: how often one tenant may have the place asked where logs are kept, whose quota is for all.
     """
 
     def __init__(
@@ -70,7 +73,9 @@ class Logs:
         task_logs: Callable[[], TaskLogs],
         timing: Timing,
         now: Callable[[], datetime],
+        rate: Rate,
     ) -> None:
+        self._rate = rate
         self._reads = reads
         self._task_logs = task_logs
         self._timing = timing
@@ -95,12 +100,13 @@ class Logs:
         Raises:
             NotFound: the tenant has no such job, or it no such attempt or task.
             InvalidArgument: the token is none of ours, or from another query.
+            ResourceExhausted: the tenant reads logs too often.
             Unavailable: the log can't be read now.
         """
         until = self._now() + self._timing.log_page
         number, place = self._start(key, attempt, task, page_token)
         log = self._find(key, number, task)
-        part = self._part(log, place, page_size, until)
+        part = self._part(log, place, page_size, _MOST_TEXT, until)
         if log.complete and not part.more:
             return list(part.lines), None
         return list(part.lines), _token(log, part.lines[-1].place if part.lines else place)
@@ -117,7 +123,9 @@ class Logs:
         number, place = self._start(key, attempt, task, page_token)
         return _Tail(
             lambda known, attempt: self._find(key, known, task, attempt),
-            lambda log, after: self._part(log, after, _AT_ONCE, self._now() + self._timing.log_look),
+            lambda log, after: self._part(
+                log, after, _LINES_AT_ONCE, _TEXT_AT_ONCE, self._now() + self._timing.log_look
+            ),
             number,
             place,
         )
@@ -162,9 +170,12 @@ class Logs:
     def _long_ago(self, ended: datetime | None) -> bool:
         return ended is None or self._now() - ended >= self._timing.log_delay
 
-    def _part(self, log: _Log, place: LogPlace | None, limit: int, until: datetime) -> LogPart:
+    def _part(
+        self, log: _Log, place: LogPlace | None, limit: int, most_text: int, until: datetime
+    ) -> LogPart:
         if log.uid is None or log.project is None:
             return LogPart([], more=False)
+        owe = self._rate.take(log.job.tenant_id)
         part = self._task_logs().lines(
             project=log.project,
             uid=log.uid,
@@ -172,10 +183,11 @@ class Logs:
             since=log.job.created_at,
             after=place,
             limit=limit,
-            most_text=_MOST_TEXT,
+            most_text=most_text,
             seconds=(until - self._now()).total_seconds(),
         )
-        kept = _cut(part.lines)
+        owe(part.asked - 1)
+        kept = _cut(part.lines, most_text)
         return LogPart(kept, more=part.more or len(kept) < len(part.lines))
 
 
@@ -195,6 +207,7 @@ class _Tail:
         self._place = place
         self._log: _Log | None = None
         self._more = False
+        self._begun = False
 
     def __call__(self) -> News:
         """What was written since."""
@@ -207,8 +220,13 @@ class _Tail:
                     raise
                 return News([end(None)], ended=True)  # deleted meanwhile
             self._number = self._log.number
-        part = self._part(self._log, self._place)
-        self._more = part.more
+        try:
+            part = self._part(self._log, self._place)
+        except ResourceExhausted:
+            if not self._begun:
+                raise
+            return News()  # its turn comes
+        self._begun, self._more = True, part.more
         if part.lines:
             self._place = part.lines[-1].place
         log = self._log
@@ -230,11 +248,11 @@ def _token(log: _Log, place: LogPlace | None) -> str:
     return encode_token([str(log.number), *position], query=_query(log.job.key, log.task))
 
 
-def _cut(lines: Sequence[LogLine]) -> Sequence[LogLine]:
-    """The first lines, as many as an answer may hold; one in any case."""
+def _cut(lines: Sequence[LogLine], most_text: int) -> Sequence[LogLine]:
+    """The first lines, as many as may be; one in any case."""
     size = 0
     for index, line in enumerate(lines):
-        size += len(line.message)
-        if size > _MOST_TEXT:
+        size += line.size
+        if size > most_text:
             return lines[: max(1, index)]
     return lines

@@ -109,7 +109,9 @@ class Stream:
         end: float,
         close: Callable[[], None],
         clock: Callable[[], float],
+        pause: float = SHORTEST_PAUSE,
     ) -> None:
+        self._pause = pause
         self._first = first
         self._feed = feed
         self._end = end
@@ -124,20 +126,20 @@ class Stream:
         end = self._end
         yield _BEGINNING
         news: News | None = self._first
-        pause, silent_since = SHORTEST_PAUSE, self._clock()
+        pause, silent_since = self._pause, self._clock()
         while news is not None:
             for piece in _pieces(news.events):
                 if not client.takes_more(end - self._clock()):
                     return  # it gets the rest when it resumes
                 yield piece
             if news.events:
-                pause, silent_since = SHORTEST_PAUSE, self._clock()
+                pause, silent_since = self._pause, self._clock()
             if news.ended:
                 return
             if not news.more:
                 if client.leaves_within(max(0.0, min(pause, end - self._clock()))):
                     return
-                pause = min(pause * _GROWTH, LONGEST_PAUSE)
+                pause = max(self._pause, min(pause * _GROWTH, LONGEST_PAUSE))
             if self._clock() >= end:
                 return
             if self._clock() - silent_since >= _KEEP_ALIVE_SECONDS:
@@ -184,8 +186,8 @@ class Streams:
         self._seconds = seconds
         self._clock = clock
 
-    def open(self, caller: Hashable, feed: Feed) -> Stream:
-        """Open a stream for a caller; the feed is asked once already.
+    def open(self, caller: Hashable, feed: Feed, *, pause: float = SHORTEST_PAUSE) -> Stream:
+        """Open a stream for a caller; the feed is asked once already, and then after `pause` seconds or more.
 
         Raises:
             ResourceExhausted: as many of this caller are open as may be.
@@ -199,10 +201,22 @@ class Streams:
         except BaseException:
             release()
             raise
-        return Stream(first, feed, end=end, close=release, clock=self._clock)
+        return Stream(
+            first,
+            feed,
+            end=end,
+            close=release,
+            clock=self._clock,
+            pause=max(SHORTEST_PAUSE, pause),
+        )
 
 
 def _pieces(events: Sequence[Event]) -> Iterator[bytes]:
-    sent = b"".join(event.encoded() for event in events)
-    for start in range(0, len(sent), _CHUNK):
-        yield sent[start : start + _CHUNK]
+    waiting = bytearray()
+    for event in events:
+        waiting += event.encoded()
+        while len(waiting) >= _CHUNK:
+            yield bytes(waiting[:_CHUNK])
+            del waiting[:_CHUNK]
+    if waiting:
+        yield bytes(waiting)

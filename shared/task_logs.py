@@ -30,6 +30,11 @@ class LogLine:
     stream: Literal["stdout", "stderr"]
     message: str
 
+    @property
+    def size(self) -> int:
+        """Of its text, in bytes of UTF-8."""
+        return len(self.message.encode())
+
 
 @dataclass(frozen=True, slots=True)
 class LogPart:
@@ -38,10 +43,12 @@ class LogPart:
     Attributes:
         lines: perhaps none.
         more: others may be there already.
+        asked: how many times it was asked for lines, of which there is a quota.
     """
 
     lines: Sequence[LogLine]
     more: bool
+    asked: int = 1
 
 
 class TaskLogs(Protocol):
@@ -68,7 +75,7 @@ class TaskLogs(Protocol):
             since: when the job was submitted: no line is older.
             after: None from the beginning.
             limit: how many lines at most.
-            most_text: with so many characters no more is asked for.
+            most_text: with so many bytes of text no more is asked for.
             seconds: for so long; what was found by then is the part.
 
         Raises:

@@ -116,6 +116,7 @@ def verifier() -> TokenVerifier:
 def api() -> Api:
     """The HTTP API."""
     _instruments()
+    from shared.buckets import Rate  # noqa: PLC0415
     from shared.handlers import Handlers  # noqa: PLC0415
     from shared.http import Api  # noqa: PLC0415
     from shared.job_events import Trail  # noqa: PLC0415
@@ -144,11 +145,23 @@ def api() -> Api:
         limiter=limiter,
         streams=Streams(Places("streams", chosen.threads // 2), seconds=timing.stream.total_seconds()),
         trail=partial(Trail, reads),
-        logs=Logs(reads=reads, task_logs=_task_logs, timing=timing, now=_now),
+        logs=Logs(
+            reads=reads,
+            task_logs=_task_logs,
+            timing=timing,
+            now=_now,
+            rate=Rate("log_reads", timing.log_spacing.total_seconds()),
+        ),
+        log_pause=timing.log_pause.total_seconds(),
         # A quarter of the threads, so that with all streams open another one is left for everything else.
         log_reads=Places("log_reads", max(1, chosen.threads // 4)),
     )
-    return Api(handlers=handlers, tenants=tenants, verifier=verifier())
+    return Api(
+        handlers=handlers,
+        tenants=tenants,
+        verifier=verifier(),
+        body_seconds=timing.body.total_seconds(),
+    )
 
 
 @_once

@@ -191,7 +191,10 @@ variable "times" {
     create_deadline     = optional(number)
     settle_margin       = optional(number)
     delete_age          = optional(number)
+    body                = optional(number)
     stream              = optional(number)
+    log_pause           = optional(number)
+    log_spacing         = optional(number)
     log_delay           = optional(number)
   })
   default = {}

@@ -215,7 +215,7 @@ def _header(key: SigningKey) -> dict[str, str]:
 
 
 def _headers(good: str) -> Iterator[tuple[str, str]]:
-    for scheme in ("", "bearer ", "Bearer  ", "Basic ", "Bearer\t", "Bearer,", "Bearer Bearer "):
+    for scheme in ("", "Bear ", "Bearer  ", "Basic ", "Bearer\t", "Bearer,", "Bearer Bearer "):
         yield f"scheme {scheme!r}", f"{scheme}{good}"
     yield "no token", "Bearer"
     yield "two tokens", f"Bearer {good}, Bearer {good}"

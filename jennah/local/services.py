@@ -70,6 +70,8 @@ _TIMING: Final = {
     "JENNAH_CREATE_DEADLINE_SECONDS": "3",
     "JENNAH_SETTLE_MARGIN_SECONDS": "30",
     "JENNAH_DELETE_AGE_SECONDS": "0.001",
+    "JENNAH_LOG_PAUSE_SECONDS": "1",  # no quota of Cloud Logging must be kept here
+    "JENNAH_LOG_SPACING_SECONDS": "0.001",
     "JENNAH_LOG_DELAY_SECONDS": "0.001",  # a task's log is complete when its end is known
 }
 

@@ -16,10 +16,13 @@ from shared import errors
 from shared.api.answers import ErrorAnswer
 from shared.api.job_answers import JobAnswer, JobBatch, JobPage
 from shared.api.operations import OPERATIONS, Operation
-from shared.api.queries import MAX_IDEMPOTENCY_KEY, NoQuery
+from shared.api.queries import IDEMPOTENCY_KEY, MAX_IDEMPOTENCY_KEY, NoQuery
+from shared.api.shapes import EmptyRequest
 
 _REF = "#/components/schemas/{model}"
 _EVERYWHERE = (errors.InvalidArgument, errors.Unavailable)
+# OpenAPI 3.1 leaves to each method of HTTP whether a body means anything: to DELETE it means nothing.
+_WITH_BODY = frozenset({"POST"})
 _AUTHENTICATED = (errors.Unauthenticated, errors.PermissionDenied)
 
 
@@ -85,8 +88,9 @@ def _operation(operation: Operation, schemas: dict[str, Any]) -> dict[str, Any]:
         parameters.append(_TAGS)
     if parameters:
         shown["parameters"] = parameters
-    if operation.body:
-        shown["requestBody"] = {"required": True, "content": _content(operation.body)}
+    if operation.body and operation.method in _WITH_BODY:
+        required = operation.body is not EmptyRequest
+        shown["requestBody"] = {"required": required, "content": _content(operation.body)}
     shown["responses"] = dict(sorted(_answers(operation).items()))
     return shown
 
@@ -114,11 +118,17 @@ def _answers(operation: Operation) -> dict[str, dict[str, Any]]:
     return answers
 
 
+_KEY_PATTERN = f"^{IDEMPOTENCY_KEY}$"
 _KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "description": "Names the request: sent again with the same body, it is done once.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_IDEMPOTENCY_KEY, "pattern": "^[ -~]+$"},
+    "schema": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": MAX_IDEMPOTENCY_KEY,
+        "pattern": _KEY_PATTERN,
+    },
 }
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from shared import errors
 from shared.api import answers, job_answers, queries
 from shared.api.batches import BatchCreateRequest
-from shared.api.shapes import Shape
+from shared.api.shapes import EmptyRequest, Shape
 from shared.api.spec import SubmitRequest
 
 MAX_BODY_BYTES = 256 * 1024
@@ -27,7 +27,7 @@ class Operation:
         summary: one sentence for people.
         answers: what it answers when it succeeds, by HTTP status; None for an empty body.
         query: the parameters that it takes.
-        body: what is sent; None for nothing.
+        body: what is sent; `EmptyRequest` where it may be left out, None where nobody looks at it.
         events: the data of its server-sent events, by their names, where it may answer with a stream.
         keyed: whether an `Idempotency-Key` header may name the request.
         tagged: whether the answer has an ETag, so that who has it already is answered 304.
@@ -74,7 +74,12 @@ OPERATIONS: tuple[Operation, ...] = (
         body=SubmitRequest,
         keyed=True,
         answers={201: job_answers.JobAnswer, 200: job_answers.JobAnswer},
-        refusals=(errors.Conflict, errors.PayloadTooLarge, errors.ResourceExhausted),
+        refusals=(
+            errors.Conflict,
+            errors.FailedPrecondition,
+            errors.PayloadTooLarge,
+            errors.ResourceExhausted,
+        ),
     ),
     Operation(
         id="list_jobs",
@@ -92,7 +97,12 @@ OPERATIONS: tuple[Operation, ...] = (
         body=BatchCreateRequest,
         keyed=True,
         answers={201: job_answers.JobBatch, 200: job_answers.JobBatch},
-        refusals=(errors.Conflict, errors.PayloadTooLarge, errors.ResourceExhausted),
+        refusals=(
+            errors.Conflict,
+            errors.FailedPrecondition,
+            errors.PayloadTooLarge,
+            errors.ResourceExhausted,
+        ),
     ),
     Operation(
         id="get_job",
@@ -109,8 +119,9 @@ OPERATIONS: tuple[Operation, ...] = (
         method="DELETE",
         path="/v1/jobs/{job_id}",
         summary="Delete a job that has ended, with its audit trail. One that may not be deleted yet: 409.",
+        body=EmptyRequest,
         answers={204: None},
-        refusals=(errors.NotFound, errors.FailedPrecondition),
+        refusals=(errors.NotFound, errors.FailedPrecondition, errors.PayloadTooLarge),
     ),
     Operation(
         id="list_transitions",
@@ -145,8 +156,9 @@ OPERATIONS: tuple[Operation, ...] = (
         method="POST",
         path="/v1/jobs/{job_id}:cancel",
         summary="Cancel a job. One that is CANCELLED already: 200. One that is COMPLETED or FAILED: 409.",
+        body=EmptyRequest,
         answers={200: job_answers.JobAnswer},
-        refusals=(errors.NotFound, errors.FailedPrecondition),
+        refusals=(errors.NotFound, errors.FailedPrecondition, errors.PayloadTooLarge),
     ),
     Operation(
         id="retry_job",
@@ -154,8 +166,15 @@ OPERATIONS: tuple[Operation, ...] = (
         path="/v1/jobs/{job_id}:retry",
         summary="Submit a job that FAILED or was CANCELLED again, as a new one that names it as its origin.",
         keyed=True,
+        body=EmptyRequest,
         answers={201: job_answers.JobAnswer, 200: job_answers.JobAnswer},
-        refusals=(errors.NotFound, errors.FailedPrecondition, errors.Conflict, errors.ResourceExhausted),
+        refusals=(
+            errors.NotFound,
+            errors.FailedPrecondition,
+            errors.Conflict,
+            errors.ResourceExhausted,
+            errors.PayloadTooLarge,
+        ),
     ),
     Operation(
         id="get_tenant",
@@ -170,7 +189,8 @@ OPERATIONS: tuple[Operation, ...] = (
         method="DELETE",
         path="/v1/tenant",
         summary="Delete the tenant with all its jobs. No new ones are taken; those that live are cancelled.",
+        body=EmptyRequest,
         answers={202: answers.TenantAnswer},
-        refusals=(errors.NotFound,),
+        refusals=(errors.NotFound, errors.PayloadTooLarge),
     ),
 )

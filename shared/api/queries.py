@@ -17,6 +17,7 @@ MAX_PAGE_SIZE = 100
 DEFAULT_PAGE_SIZE = 50
 MAX_LOG_PAGE_SIZE = 1000
 MAX_IDEMPOTENCY_KEY = 255
+IDEMPOTENCY_KEY = "[ -+.-~-]+"
 
 _DIGITS = re.compile(r"[0-9]{1,4}")
 
@@ -134,10 +135,11 @@ def idempotency_key(text: str | None) -> str | None:
 
     Raises:
         InvalidArgument: it is too long, or not printable ASCII: what is not ASCII has no agreed meaning in a
-            header.
+            header. Or there is a comma in it: as such two headers of one name arrive (RFC 9110 §5.3).
     """
-    if text is None or (1 <= len(text) <= MAX_IDEMPOTENCY_KEY and text.isascii() and text.isprintable()):
+    if text is None or (len(text) <= MAX_IDEMPOTENCY_KEY and re.fullmatch(IDEMPOTENCY_KEY, text)):
         return text
     raise InvalidArgument.of_field(
-        "Idempotency-Key", f"must be 1 to {MAX_IDEMPOTENCY_KEY} printable ASCII characters"
+        "Idempotency-Key",
+        f"must be 1 to {MAX_IDEMPOTENCY_KEY} printable ASCII characters without a comma, and come once",
     )

@@ -43,6 +43,10 @@ class Shape(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+class EmptyRequest(Shape):
+    """What is sent where there is nothing to say: no body, or an object without fields."""
+
+
 def _whole(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 

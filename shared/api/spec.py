@@ -24,8 +24,8 @@ _IMAGE = (
     r"(?::[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(?:@[a-z0-9]+:[0-9a-f]+)?"
 )
 
-# Shapes by which secrets are known whatever they are called: private keys, and the tokens and keys of AWS,
-# Google Cloud, GitHub and Slack.
+# Shapes by which secrets are known whatever they are called: private keys, JSON Web Tokens, and the tokens
+# and keys of services that begin theirs with what stands nowhere else.
 SECRET = "|".join(
     (
         r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY",
@@ -38,6 +38,15 @@ SECRET = "|".join(
         r"xox[abeoprs]-[0-9A-Za-z-]{10}",
         r"xapp-[0-9]-[0-9A-Za-z-]{10}",
         r"hooks\.slack\.com/services/[0-9A-Za-z]+/",
+        r"\beyJ[0-9A-Za-z_-]{8,}\.eyJ[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_-]",
+        r"\bglpat-[0-9A-Za-z_-]{20}",
+        r"\bnpm_[0-9A-Za-z]{36}",
+        r"\b[sr]k_live_[0-9A-Za-z]{16}",
+        r"\bsk-(?:ant|proj)-[0-9A-Za-z_-]{20}",
+        r"\bSG\.[0-9A-Za-z_-]{22}\.[0-9A-Za-z_-]{43}",
+        r"\bhf_[0-9A-Za-z]{34}",
+        r"\bdo[opr]_v1_[0-9a-f]{64}",
+        r"\bAccountKey=[0-9A-Za-z+/]{43}",
     )
 )
 

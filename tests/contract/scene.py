@@ -32,6 +32,7 @@ from tests.submissions import ACCOUNT
 _SETTINGS: Final = {
     "JENNAH_ADMIT": "everyone",
     "JENNAH_DELETE_AGE_SECONDS": "0.001",
+    "JENNAH_LOG_SPACING_SECONDS": "0.001",
     "JENNAH_LOG_DELAY_SECONDS": "0.001",
     "JENNAH_OPERATORS": json.dumps({"domains": ["operators.example.com"]}),
     "JENNAH_PENDING_CHECK_SECONDS": "0.001",  # a new job is due at once, so that `_end_jobs` finds it

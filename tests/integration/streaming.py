@@ -125,6 +125,8 @@ def streaming_server(
     settings = {
         "LOGGING_EMULATOR_HOST": batch_server.host,
         "JENNAH_ADMIT": "everyone",
+        "JENNAH_LOG_PAUSE_SECONDS": "1",
+        "JENNAH_LOG_SPACING_SECONDS": "0.001",
         "JENNAH_LOG_DELAY_SECONDS": "0.001",
         "JENNAH_STREAM_SECONDS": str(STREAM_SECONDS),
         "THREADS": str(THREADS),

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from google.cloud.spanner_v1 import KeyRange, KeySet
 from google.cloud.spanner_v1.database import Database
 
 from jennah.local.batch_faults import BatchFaults
 from jennah.local.batch_jobs import JobState
 from jennah.local.batch_server import BatchServer
 from shared.batch_ids import batch_id
+from shared.job_events import Trail
 from shared.messages import JobMessage
 from shared.model import JobKey, JobStatus
+from shared.rows import Reads
 from tests.integration.conftest import Platform, make_platform
 from tests.integration.wire import Wire
 
@@ -84,3 +87,20 @@ def test_a_tick_with_nothing_due_costs_two_reads(platform: Platform, wire: Wire)
     wire.taken()
     assert platform.tick() == 0
     assert wire.taken() == {"StreamingRead": 2}  # jobs that are due, and tenants that are being deleted
+
+
+def test_a_look_of_a_stream_is_one_read_and_the_first_at_a_job_without_history_two(
+    platform: Platform, wired: Database, wire: Wire
+) -> None:
+    key = platform.submit("true")
+    for first in (1, 2):
+        trail = Trail(Reads(wired), *key, None)
+        wire.taken()
+        costs = []
+        for _ in range(3):
+            trail()
+            costs.append(wire.taken())
+        assert costs == [{"StreamingRead": first}, {"StreamingRead": 1}, {"StreamingRead": 1}]
+        with wired.batch() as batch:
+            history = KeySet(ranges=[KeyRange(start_closed=list(key), end_closed=list(key))])
+            batch.delete("JobStateTransitions", history)

@@ -197,6 +197,13 @@ def refused(answer: httpx.Response, limit: str) -> None:
     assert 1 <= int(answer.headers["Retry-After"]) <= 60
 
 
+def refused_for_good(answer: httpx.Response, status: int, code: str, limit: str) -> None:
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["status"]) == (status, status, code)
+    assert error["details"] == [{"limit": limit}]
+    assert "Retry-After" not in answer.headers
+
+
 def test_a_tenant_that_has_enough_is_told_so(ann: Caller) -> None:
     first = ann.post("/v1/jobs", BODY, "first")
     assert first.status_code == 201
@@ -219,7 +226,8 @@ def test_a_tenant_sees_why_it_is_refused(ann: Caller) -> None:
 
 
 def test_a_batch_counts_its_jobs(ann: Caller) -> None:
-    refused(ann.post("/v1/jobs:batchCreate", {"requests": [BODY] * 4}), "open_jobs")
+    four = ann.post("/v1/jobs:batchCreate", {"requests": [BODY] * 4})
+    refused_for_good(four, 409, "FAILED_PRECONDITION", "open_jobs")
     batch = {"requests": [BODY] * 3}
     assert ann.post("/v1/jobs:batchCreate", batch, "batch").status_code == 201
     refused(ann.post("/v1/jobs:batchCreate", {"requests": [BODY]}), "open_jobs")
@@ -243,7 +251,7 @@ def test_the_operator_may_give_a_tenant_other_limits(ann: Caller) -> None:
 
 def test_a_first_submission_that_is_refused_makes_no_tenant(ann: Caller) -> None:
     with unchanged(ann.api.database):
-        refused(ann.post("/v1/jobs:batchCreate", {"requests": [BODY] * 4}), "open_jobs")
+        assert ann.post("/v1/jobs:batchCreate", {"requests": [BODY] * 4}).status_code == 409
         secret = {"A": "projects/p/secrets/s/versions/1"}
         assert ann.post("/v1/jobs", {**BODY, "secret_env": secret}).status_code == 400
     # Whatever is refused counts.
@@ -273,7 +281,7 @@ def test_who_is_blocked_stays_blocked_after_leaving(ann: Caller) -> None:
         assert list(snapshot.read("Tenants", ["TenantId"], KeySet(keys=[[tenant_id]]))) == []
     with unchanged(database):
         for path, body in (("/v1/jobs", BODY), ("/v1/jobs:batchCreate", {"requests": [BODY]})):
-            refused(ann.post(path, body), "open_jobs")
+            refused_for_good(ann.post(path, body), 403, "PERMISSION_DENIED", "open_jobs")
 
 
 def in_an_hour() -> datetime:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -19,6 +19,7 @@ from tests.integration.conftest import Platform
 from tests.integration.wire import Wire
 
 FEW, MANY = 1000, int(os.environ.get("JENNAH_TEST_JOBS", "5000"))
+MIB = 1024 * 1024
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -87,11 +88,42 @@ class Moving(Reads):
         super().__init__(platform.database)
         self.platform = platform
 
-    def many(self, keys: Sequence[JobKey]) -> dict[JobKey, Job | None]:
+    def sized(self, keys: Sequence[JobKey]) -> Iterator[tuple[JobKey, Job | None, int]]:
         self.platform.jobs.cancel(*keys[0])
         with self.platform.database.batch() as batch:
             batch.delete("Jobs", KeySet(keys=[keys[1]]))
-        return super().many(keys)
+        return super().sized(keys)
+
+
+@pytest.mark.parametrize("asked", [{}, {"status": JobStatus.PENDING}])
+def test_a_page_of_large_jobs_ends_at_4_mib(
+    database: Database, wired: Database, wire: Wire, asked: dict[str, JobStatus]
+) -> None:
+    """And each job stands on one page, in its place, whatever its neighbours' sizes."""
+    tenant_id = str(uuid.uuid4())
+    # Characters of four bytes, and a small job after each large one.
+    texts = ["\N{GRINNING FACE}" * (60_000 if number % 2 else 1) for number in range(60)]
+    rows = [
+        (tenant_id, str(uuid.uuid4()), "PENDING", "i", START + timedelta(seconds=number), JsonObject(spec))
+        for number, text in enumerate(texts)
+        for spec in [{"env": {"TEXT": text}}]
+    ]
+    columns = ("TenantId", "JobId", "Status", "ImageUri", "CreatedAt", "Spec")
+    with database.batch() as batch:
+        batch.insert("Tenants", ["TenantId"], [[tenant_id]])
+        batch.insert("Jobs", columns, rows)
+    jobs, token = JobReads(Reads(wired)), None
+    pages: list[list[Job]] = []
+    wire.taken()
+    while not pages or token:
+        page, token = jobs.page(tenant_id, page_size=50, page_token=token, **asked)
+        pages.append(page)
+    shown = [job.job_id for page in pages for job in page]
+    assert shown == [row[1] for row in reversed(rows)]
+    sizes = [sum(len(job.spec.env["TEXT"].encode()) for job in page) for page in pages]
+    assert len(pages) == 2
+    assert 4 * MIB <= sizes[0] < 4.3 * MIB
+    assert wire.taken()["StreamingRead"] <= len(pages) * (2 + 50 / 8)
 
 
 def test_what_moves_while_it_is_listed_is_left_out(platform: Platform) -> None:

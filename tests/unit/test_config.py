@@ -30,7 +30,10 @@ TIMES = (
     "CREATE_DEADLINE",
     "SETTLE_MARGIN",
     "DELETE_AGE",
+    "BODY",
     "STREAM",
+    "LOG_PAUSE",
+    "LOG_SPACING",
     "LOG_DELAY",
 )
 
@@ -244,6 +247,7 @@ def test_what_is_needed_is_named(name: str) -> None:
         ("JENNAH_JOB_EXTERNAL_IP", ["no", "None", "true", "0"]),
         ("THREADS", ["0", "-1", "many", "1.5", "10000"]),
         ("LOGGING_EMULATOR_HOST", ["localhost", "http://localhost:1"]),
+        ("JENNAH_BODY_SECONDS", ["60.1"]),
         ("JENNAH_STREAM_SECONDS", ["60.1"]),
         ("BATCH_EMULATOR_HOST", ["localhost", "http://localhost:1", ":80", "localhost:", "localhost:x"]),
         ("SPANNER_EMULATOR_HOST", ["localhost", "http://localhost:1/"]),

@@ -52,8 +52,17 @@ def test_any_changed_character_is_refused(
     good = f"Bearer {issuer.mint('ann@example.com')}"
     at = data.draw(st.integers(0, len(good) - 1))
     plausible = st.sampled_from("ABCXYZabcxyz0189-_=. ")
-    other = data.draw((plausible | st.characters()).filter(lambda character: character != good[at]))
+    same = good[at].swapcase() if at < len("Bearer") else good[at]
+    others = (plausible | st.characters()).filter(lambda character: character not in {good[at], same})
+    other = data.draw(others)
     refuse(verifier, good[:at] + other + good[at + 1 :])
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "bEaReR"])
+def test_the_scheme_is_known_whatever_its_case(
+    issuer: LocalIssuer, verifier: TokenVerifier, scheme: str
+) -> None:
+    assert verifier.verify(f"{scheme} {issuer.mint('ann@example.com')}").provider == "local"
 
 
 @given(st.data())

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, TypeVar
 
@@ -210,6 +211,68 @@ def test_a_hanging_issuer_holds_one_thread_only(issuer: CountingIssuer, clock: C
         issuer.open.set()
         with pytest.raises(Unauthenticated):
             held.result(10)
+
+
+class Trickling(ThreadingHTTPServer):
+    """Sends one byte after the other, and never all: of its head, or of its body."""
+
+    daemon_threads = True
+
+    def __init__(self, beginning: bytes) -> None:
+        super().__init__(("127.0.0.1", 0), _Trickle)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.beginning = beginning
+        self.over = threading.Event()
+
+
+class _Trickle(BaseHTTPRequestHandler):
+    server: Trickling
+
+    def do_GET(self) -> None:
+        self.wfile.write(self.server.beginning)
+        with suppress(OSError):
+            while not self.server.over.wait(0.1):
+                self.wfile.write(b" ")
+
+
+def refused_after(verifier: TokenVerifier, token: str) -> float:
+    began = time.monotonic()
+    with pytest.raises(Unavailable):
+        verifier.verify(f"Bearer {token}")
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize(
+    "beginning", [b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n"]
+)
+def test_an_issuer_that_sends_a_byte_now_and_then_is_given_up(beginning: bytes, clock: Clock) -> None:
+    with serving(Trickling(beginning)) as issuer:
+        verifier = TokenVerifier([Issuer(issuer.url, AUDIENCE, "local")], clock=clock)
+        token = STRANGER.sign(claims_for("ann@example.com", issuer=issuer.url))
+        assert refused_after(verifier, token) < 8
+        issuer.over.set()
+
+
+def test_a_cold_issuer_that_hangs_holds_one_thread_and_no_other_issuers(
+    issuer: CountingIssuer, clock: Clock
+) -> None:
+    with ExitStack() as stack:
+        silent = stack.enter_context(socket.create_server(("127.0.0.1", 0)))  # takes calls, answers none
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        issuers = [Issuer(url, AUDIENCE, "silent"), Issuer(issuer.url, AUDIENCE, "local")]
+        verifier = TokenVerifier(issuers, clock=clock)
+        flood = STRANGER.sign(claims_for("ann@example.com", issuer=url))
+        pool = stack.enter_context(ThreadPoolExecutor(16))
+        refused = [pool.submit(refused_after, verifier, flood) for _ in range(16)]
+        ours = pool.submit(
+            accept, verifier, issuer.mint("ann@example.com")
+        )  # it gets the first thread that is free
+        began = time.monotonic()
+        ours.result(20)
+        assert time.monotonic() - began < 3
+        seconds = sorted(held.result(20) for held in refused)
+    assert seconds[-2] < 3
+    assert seconds[-1] < 8  # who asks the issuer
 
 
 # ---- what an issuer may answer -----------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.config import Limits, Settings
-from shared.errors import ResourceExhausted, Unavailable
+from shared.errors import FailedPrecondition, PermissionDenied, ResourceExhausted, Unavailable
 from shared.limits import COUNT_SECONDS, LEAST_CPU_MILLI, REMEMBERED, UNLIMITED, Limiter, Usage, cpu_milli
 from shared.resources import PROFILES, Resources
 from shared.spec import JobSpec
@@ -128,10 +128,32 @@ def test_a_batch_counts_its_jobs_and_one_larger_than_the_limit_waits_for_all_of_
     assert world.refusal().retry_after == 9 * 60 + 6  # what it had too much is owed
 
 
-def test_none_a_minute_is_none_ever() -> None:
-    world = World(Limits(submissions_per_minute=0))
+@pytest.mark.parametrize("limit", ["open_jobs", "submissions_per_minute", "vcpu_in_flight"])
+def test_a_limit_of_none_is_none_ever(limit: str) -> None:
+    world = World(Limits(**{limit: 0}))
     world.now += 1e6
-    assert world.refusal().retry_after == 60
+    with pytest.raises(PermissionDenied, match=f"may submit nothing: its limit {limit} is 0,") as caught:
+        world.submit()
+    assert (caught.value.retry_after, caught.value.details) == (None, ({"limit": limit},))
+    assert world.counts == 0
+
+
+@pytest.mark.parametrize(
+    ("limits", "jobs", "limit"),
+    [
+        (Limits(open_jobs=50), [SMALL] * 51, "open_jobs"),
+        (Limits(vcpu_in_flight=16), [JobSpec(machine_type="m1-ultramem-40")], "vcpu_in_flight"),
+        (Limits(open_jobs=50, vcpu_in_flight=1), [SMALL] * 2, "vcpu_in_flight"),
+    ],
+)
+def test_nobody_waits_for_what_never_fits(limits: Limits, jobs: list[JobSpec], limit: str) -> None:
+    world = World(limits)
+    with pytest.raises(FailedPrecondition, match="waiting does not help") as caught:
+        world.submit(*jobs)
+    assert (caught.value.retry_after, caught.value.details) == (None, ({"limit": limit},))
+    assert world.counts == 0
+    world.submit(*jobs, known=True, new=False)  # what was accepted before the limit is answered as ever
+    world.submit(*jobs[1:])
 
 
 @given(
@@ -440,4 +462,6 @@ def test_what_a_job_asks_for(spec: JobSpec, cpus: float) -> None:
 
 def test_a_machine_without_cores_counts_as_the_least() -> None:
     assert cpu_milli(JobSpec(machine_type="e2-standard-0", task_count=3)) == 3 * LEAST_CPU_MILLI
-    assert World(Limits(vcpu_in_flight=0)).refusal(JobSpec(machine_type="e2-standard-0"))
+    world = World(Limits(vcpu_in_flight=1))
+    world.submit(*[JobSpec(machine_type="e2-standard-0")] * 4)
+    assert world.refusal(JobSpec(machine_type="e2-standard-0"))

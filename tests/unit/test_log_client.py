@@ -25,6 +25,7 @@ class Logging(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc brings no t
         self.now = 0.0
         self.seconds = 0.0
         self.line = "x"
+        self.code = grpc.StatusCode.UNAVAILABLE
         self.before: Callable[[], list[LogEntry] | None] = lambda: None
         self.sizes: list[int] = []
         self.given = 0
@@ -47,7 +48,7 @@ class Logging(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc brings no t
         try:
             entries = self.before()
         except TimeoutError:
-            context.abort(grpc.StatusCode.UNAVAILABLE, "as the test wanted")
+            context.abort(self.code, "as the test wanted")
         if entries is None:
             entries = [self._entry() for _ in range(request.page_size)]
         return ListLogEntriesResponse(entries=entries, next_page_token="more")
@@ -72,6 +73,10 @@ class Logging(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc brings no t
 
     def close(self) -> None:
         self._server.stop(None).wait()
+
+
+def fail() -> None:
+    raise TimeoutError
 
 
 @pytest.fixture
@@ -126,3 +131,27 @@ def test_an_error_after_some_lines_ends_the_page_before_it(log: Logging) -> None
     assert (len(part.lines), part.more) == (250, True)
     with pytest.raises(Unavailable, match="can't be read now"):
         log.read()
+
+
+def test_an_answer_that_is_too_large_to_hold_comes_in_parts(log: Logging) -> None:
+    """Bytes count, not characters: each of these lines is an entry as long as there can be one."""
+    log.line = "\N{GRINNING FACE}" * (64 * 1024)
+    part = log.read()
+    assert (log.sizes, part.more) == ([250, 16], True)
+    assert sum(line.size for line in part.lines) == 4 * MIB
+
+
+def test_long_lines_after_short_ones_are_asked_for_in_parts(log: Logging) -> None:
+    def grow() -> None:
+        log.line = "x" * 256 * 1024 if len(log.sizes) > 1 else "x"
+
+    log.before = grow
+    part = log.read()
+    assert (len(part.lines), log.sizes) == (250 + 16, [250, 250, 16])
+
+
+def test_a_used_up_quota_is_no_answer_that_is_too_large(log: Logging) -> None:
+    log.before, log.code = fail, grpc.StatusCode.RESOURCE_EXHAUSTED
+    with pytest.raises(Unavailable, match="too often") as refused:
+        log.read()
+    assert (log.sizes, refused.value.retry_after) == ([250], 15)

@@ -9,7 +9,9 @@ from typing import Any, cast
 
 import pytest
 
+from shared.buckets import Rate
 from shared.config import Timing
+from shared.errors import ResourceExhausted
 from shared.logs import Logs
 from shared.model import Attempt, Job, JobKey, JobStatus
 from shared.rows import Reads
@@ -41,8 +43,12 @@ class Place:
         self.stored, self.stored_attempt = job, attempt
         self.now = START + timedelta(hours=1)
         self.slow = timedelta()
+        self.rate = Rate("log_reads", 3, clock=self.clock)
         self.part = LogPart([], more=False)
         self.asked: list[dict[str, Any]] = []
+
+    def clock(self) -> float:
+        return (self.now - START).total_seconds()
 
     def job(self, _: JobKey) -> Job:
         self.now += self.slow
@@ -59,7 +65,13 @@ class Place:
 
     @property
     def logs(self) -> Logs:
-        return Logs(reads=cast("Reads", self), task_logs=lambda: self, timing=Timing(), now=lambda: self.now)
+        return Logs(
+            reads=cast("Reads", self),
+            task_logs=lambda: self,
+            timing=Timing(),
+            now=lambda: self.now,
+            rate=self.rate,
+        )
 
     def page(self, token: str | None = None) -> tuple[Sequence[LogLine], str | None]:
         return self.logs.page(KEY, attempt=None, task=0, page_size=1000, page_token=token)
@@ -93,6 +105,10 @@ def test_a_page_holds_no_more_than_an_answer_may() -> None:
     assert (len(found), token is None) == (2, False)
     place.part = LogPart(lines(5_000_000, 1), more=False)
     assert len(place.page()[0]) == 1
+    place.part = LogPart(
+        [replace(line, message="\N{GRINNING FACE}" * 512 * 1024) for line in lines(1, 1, 1)], False
+    )
+    assert len(place.page()[0]) == 2  # bytes, not characters
 
 
 @pytest.mark.parametrize(
@@ -118,3 +134,45 @@ def test_a_log_is_over_a_while_after_the_later_of_the_jobs_end_and_its_tasks(
 def test_the_log_of_a_job_that_is_owed_a_look_is_not_over() -> None:
     place = Place(replace(ENDED, status=JobStatus.CANCELLED, next_check_at=START))
     assert place.page()[1] is not None
+
+
+def test_a_tenant_reads_the_place_of_logs_every_three_seconds_on_average() -> None:
+    place = Place()
+    for _ in range(20):
+        place.page()
+    with pytest.raises(
+        ResourceExhausted, match=r"^This tenant may have 20 log reads a minute here: "
+    ) as refused:
+        place.page()
+    assert (refused.value.details, refused.value.retry_after) == (({"limit": "log_reads"},), 3)
+    assert len(place.asked) == 20
+    place.now += timedelta(seconds=3)
+    place.page()
+
+
+def test_a_page_counts_as_often_as_it_asked() -> None:
+    place = Place()
+    place.part = LogPart(lines(1), more=False, asked=20)
+    place.page()
+    with pytest.raises(ResourceExhausted):
+        place.page()
+
+
+def test_who_follows_too_much_waits_for_its_turn() -> None:
+    place = Place(replace(ENDED, status=JobStatus.RUNNING))
+    place.part = LogPart(lines(1), more=False)
+    feed = place.logs.feed(KEY, attempt=None, task=0, page_token=None)
+    assert len(feed().events) == 1
+    place.part = LogPart(lines(1), more=False, asked=20)
+    assert [len(feed().events) for _ in range(3)] == [1, 0, 0]
+    place.now += timedelta(seconds=6)
+    assert len(feed().events) == 1
+    with pytest.raises(ResourceExhausted):
+        place.logs.feed(KEY, attempt=None, task=0, page_token=None)()
+
+
+def test_a_job_without_a_log_costs_no_read_of_it() -> None:
+    place = Place(replace(ENDED, batch_uid=None))
+    for _ in range(30):
+        place.page()
+    assert place.asked == []

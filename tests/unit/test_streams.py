@@ -105,6 +105,14 @@ def test_news_shortens_the_pauses_again(scene: Scene) -> None:
     assert asked[-1] - asked[-2] == pytest.approx(SHORTEST_PAUSE)
 
 
+def test_a_feed_that_costs_much_is_asked_seldom(scene: Scene) -> None:
+    asked: list[float] = []
+    feed = telling(scene, [News(), News([event(1)]), News(), News()], asked)
+    sent(scene.streams().open(next(somebody), feed, pause=5), scene)
+    assert asked == [5.0 * number for number in range(len(asked))]
+    assert len(asked) == SECONDS / 5
+
+
 def test_what_is_there_already_is_asked_for_without_a_pause(scene: Scene) -> None:
     asked: list[float] = []
     feed = telling(scene, [News([event(1)], more=True), News([event(2)], ended=True)], asked)

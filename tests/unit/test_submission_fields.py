@@ -208,6 +208,17 @@ SECRETS = {
     "slack": "xoxb-" + "1" * 12,
     "slack app": "xapp-1-" + "A" * 12,
     "slack hook": "https://hooks.slack.com/services/" + "T0/B0/x",
+    "jwt": "eyJhbGciOiJFUzI1NiJ9" + ".eyJzdWIiOiJhbm4ifQ." + "x" * 86,
+    "gitlab": "glpat-" + "x" * 20,
+    "npm": "npm_" + "x" * 36,
+    "stripe": "sk_live_" + "x" * 24,
+    "stripe restricted": "rk_live_" + "x" * 24,
+    "anthropic": "sk-ant-" + "api03-" + "x" * 90,
+    "openai": "sk-proj-" + "x" * 48,
+    "sendgrid": "SG." + "x" * 22 + "." + "y" * 43,
+    "hugging face": "hf_" + "x" * 34,
+    "digitalocean": "dop_v1_" + "0" * 64,
+    "azure storage": "AccountName=a;AccountKey=" + "x" * 86 + "==;EndpointSuffix=core.windows.net",
 }
 
 
@@ -231,7 +242,10 @@ def test_what_looks_like_a_secret_is_refused_with_advice(value: str) -> None:
         ("PUBLIC", "-----BEGIN PUBLIC KEY-----"),
         ("WORD", "AKIA"),
         ("HASH", "0123456789abcdef" * 4),
-        ("PREFIX", "ghp_ xox- AIza ya29."),
+        ("PREFIX", "ghp_ xox- AIza ya29. eyJ glpat- npm_ sk_live_ sk-ant- SG. hf_ dop_v1_ AccountKey="),
+        ("TEST", "sk_test_" + "x" * 24),
+        ("SEGMENT", "eyJhbGciOiJFUzI1NiJ9"),
+        ("URL", "postgres://user:$PASSWORD@db/main"),
     ],
 )
 def test_nothing_is_refused_for_its_name_or_for_a_beginning_alone(name: str, value: str) -> None:

@@ -58,7 +58,7 @@ def test_a_cancel_is_done_once(server: Server, ann: Caller) -> None:
     assert (first.status_code, first.json()["status"], first.json()["version"]) == (200, "CANCELLED", 2)
     assert list(first.json()) == JOB_FIELDS
     with unchanged(server.database):
-        again = ann.call("POST", f"/v1/jobs/{job_id}:cancel", content=b"{not read")
+        again = ann.call("POST", f"/v1/jobs/{job_id}:cancel", content=b"{}")
         assert (again.status_code, again.json()) == (200, first.json())
 
 

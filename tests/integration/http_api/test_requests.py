@@ -122,3 +122,47 @@ def test_methods_without_parameters_take_none(server: Server, ann: Caller) -> No
         refused(ann.get(path, force="1"), 400, "INVALID_ARGUMENT", "force")
         refused(ann.call("POST", f"{path}:cancel?force=1"), 400, "INVALID_ARGUMENT", "force")
         refused(ann.call("POST", "/v1/jobs?dry_run=1", json=BODY), 400, "INVALID_ARGUMENT", "dry_run")
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "field"),
+    [
+        (b'{"max_retries": 9}', 400, "max_retries"),
+        (b"[]", 400, "body"),
+        (b"{", 400, "body"),
+        (b" " * (MAX_BODY_BYTES + 1), 413, "body"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_what_takes_no_body_refuses_one_that_says_something(
+    server: Server, ann: Caller, content: bytes, status: int, field: str
+) -> None:
+    path = f"/v1/jobs/{ann.submitted()['job_id']}"
+    asked = [
+        ("POST", f"{path}:cancel"),
+        ("POST", f"{path}:retry"),
+        ("DELETE", path),
+        ("DELETE", "/v1/tenant"),
+    ]
+    with unchanged(server.database):
+        for method, target in asked:
+            refused(ann.call(method, target, content=content), status, "INVALID_ARGUMENT", field)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b" { } "])
+def test_a_body_that_says_nothing_is_none(ann: Caller, content: bytes) -> None:
+    path = f"/v1/jobs/{ann.submitted()['job_id']}"
+    assert ann.call("POST", f"{path}:cancel", content=content).status_code == 200
+    assert ann.call("POST", f"{path}:retry", content=content).status_code == 201
+    refused(ann.call("DELETE", path, content=content), 409, "FAILED_PRECONDITION")
+    assert ann.call("DELETE", "/v1/tenant", content=content).status_code == 202
+
+
+def test_two_keys_are_none(server: Server, ann: Caller) -> None:
+    ann.submitted()
+    names = [("Authorization", f"Bearer {ann.token}"), ("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
+    with unchanged(server.database):
+        answer = server.client.post("/v1/jobs", json=BODY, headers=names)
+        refused(answer, 400, "INVALID_ARGUMENT", "Idempotency-Key")
+        refused(ann.submit(key="a,b"), 400, "INVALID_ARGUMENT", "Idempotency-Key")
+    assert ann.submit(key="a+b-c ~!").status_code == 201
