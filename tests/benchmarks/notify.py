@@ -28,7 +28,7 @@ from jennah.local.pubsub import LocalPubsub
 from shared.batch_ids import parse_batch_id
 from tests.benchmarks.figures import Bound, Goal, Measure, Run, Sample, percentile
 from tests.benchmarks.floors import start_noop
-from tests.benchmarks.noisy_neighbour import Load
+from tests.benchmarks.steady_load import Load
 from tests.benchmarks.whole_cloud import WholeCloud
 from tests.chaos.scene import RunFailed
 

@@ -23,9 +23,9 @@ from jennah.local.processes import Processes
 from shared.switches import DISPATCH
 from tests.benchmarks.figures import Bound, Goal, Measure, Run, Sample, percentile
 from tests.benchmarks.floors import start_noop
-from tests.benchmarks.noisy_neighbour import Load
 from tests.benchmarks.recording import Life, new_ids
 from tests.benchmarks.replay import perform, renamed
+from tests.benchmarks.steady_load import Load
 from tests.benchmarks.whole_cloud import WholeCloud
 from tests.chaos.scene import RunFailed, open_database
 
