@@ -26,9 +26,9 @@ SCENARIOS: Mapping[str, Wish] = {
     "retry, then success": Wish(tenant=0, script=("exit1", "ok"), max_retries=1, key="k"),
     "retries exhausted": Wish(tenant=0, script=("exit1",), max_retries=1, key="k"),
     "preempted, then success": Wish(tenant=0, script=("preempted", "ok"), max_retries=0, key="k"),
-    "cancelled while PENDING": Wish(tenant=0, script=("ok",), key="k", cancel_at=0.0),
-    "cancelled while SCHEDULED": Wish(tenant=0, script=("ok",), key="k", cancel_at=5.0),
-    "cancelled while RUNNING": Wish(tenant=0, script=("ok",), key="k", cancel_at=40.0),
+    "cancelled while PENDING": Wish(tenant=0, script=("ok",), key="k", cancels=(0.0,)),
+    "cancelled while SCHEDULED": Wish(tenant=0, script=("ok",), key="k", cancels=(5.0,)),
+    "cancelled while RUNNING": Wish(tenant=0, script=("ok",), key="k", cancels=(40.0,)),
     "submitted twice": Wish(tenant=0, script=("ok",), key="k", again_at=0.02),
     "refused by Batch": Wish(tenant=0, script=("invalid",), key="k"),
 }
@@ -83,7 +83,7 @@ def live(scenario: str, faults: Faults, *, trace: list[str] | None = None) -> Li
         violation = str(found)
     finally:
         world.close()
-    return Lived(violation, plan.crossed, path, plan.acted == len(faults), plan.voided > 0)
+    return Lived(violation, plan.crossed, path, len(plan.acted) == len(faults), plan.voided > 0)
 
 
 def singles(scenario: str) -> list[Faults]:

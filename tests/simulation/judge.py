@@ -22,7 +22,7 @@ from tests.simulation.batch import BatchJob
 from tests.simulation.judge_books import FINAL, Row, parsed
 from tests.simulation.judge_rows import RowJudge
 from tests.simulation.pubsub import SKEW, Message
-from tests.simulation.world import EPOCH, Violation
+from tests.simulation.world import EPOCH, Process, Violation
 
 # A Batch job that appears late is looked for after 1, 2, 4, 8 and 16 minutes.
 _LONGEST_STOP = 20 * 60.0
@@ -32,6 +32,10 @@ _MOST_ASKED = 500
 _MOST_OVERDUE = 20
 # How long after a pause a function may still go by what it read before: its own timeout, and the cache.
 _LONGEST_CALLS = 60 + 5 + 2 * SKEW
+# An orphan is left alone for so long, and more than so many are left alone for ever.
+_YOUNG, _MOST_SWEPT = 3600.0, 20
+# States of which something follows.
+_TOLD = {"RUNNING", "SUCCEEDED", "FAILED", "CANCELLED"}
 _UNCONFIRMED = timedelta(seconds=30 + 2 * SKEW + 5)
 
 
@@ -43,6 +47,8 @@ class Judge(RowJudge):
     _creates: Counter[str] = field(default_factory=Counter)
     _looks: Counter[str] = field(default_factory=Counter)
     _overdue: dict[JobKey, tuple[float, int]] = field(default_factory=dict)
+    _request_ids: dict[str, str] = field(default_factory=dict)
+    _swept: Counter[Process] = field(default_factory=Counter)
 
     # When a Batch job comes to be.
 
@@ -55,14 +61,18 @@ class Judge(RowJudge):
         row = self._row(key)
         if row is None:
             return
+        if row["Attempt"] == attempt and made.spot is not _on_spot(row):
+            self.fail(key, f"attempt {attempt} runs {'' if made.spot else 'not '}on Spot")
         if row["Status"] in FINAL and row["Attempt"] == attempt and row["NextCheckAt"] is None:
             self.fail(key, f"it is {row['Status']}, a Batch job appears, and nobody will look at it")
         if row["Attempt"] > attempt and not self.batch.gone.get(made.name):
             self.fail(key, f"a Batch job of attempt {attempt} appears at attempt {row['Attempt']}")
 
-    def creating(self, name: str) -> None:
+    def creating(self, name: str, request_id: str) -> None:
         """Look at a CreateJob that is about to be sent."""
         key, attempt = parsed(name)
+        if self._request_ids.setdefault(name, request_id) != request_id:
+            self.fail(key, f"attempt {attempt} is sent to Batch again under another request id")
         process = self.world.process
         assert process is not None
         if self.left_at.get((key, attempt), inf) < process.began:
@@ -72,6 +82,25 @@ class Judge(RowJudge):
         due = self.retries_due.get((key, attempt))
         if due is not None and self.world.true_now() < due - timedelta(seconds=SKEW):
             self.fail(key, "its retry was started before its time")
+
+    def cancelling(self, name: str) -> None:
+        """Look at a CancelJob that is about to be sent."""
+        job, process = self.batch.jobs.get(name), self.world.process
+        assert process is not None
+        if job is None or not job.live:
+            return
+        if job.foreign:
+            raise Violation(f"{name}: a foreign Batch job is cancelled")
+        key, attempt = parsed(name)
+        row = self.rows.get(key)
+        if (row and row["Attempt"] == attempt) or self.moved_at.get(key, -inf) >= process.began:
+            return
+        # It is an orphan: none that is young is stopped, and none where there are many.
+        if self.world.time - job.created < _YOUNG - SKEW:
+            self.fail(key, f"{job.uid} is an orphan for less than an hour, and is cancelled")
+        self._swept[process] += 1
+        if self._swept[process] > _MOST_SWEPT:
+            self.fail(key, f"{self._swept[process]} orphans are cancelled at once")
 
     # At every acknowledgement.
 
@@ -96,16 +125,20 @@ class Judge(RowJudge):
 
     def notification_acknowledged(self, message: Message, began: float, skew: float) -> None:
         """Topic `batch-events`: an end in Batch is known, or soon looked at, once its message is gone."""
-        if not message.genuine:
-            return
         attributes = json.loads(message.body)["message"]["attributes"]
         key, attempt = parsed(attributes["JobName"])
+        state = attributes["NewJobState"]
+        if state not in _TOLD:
+            return
+        self._late_is_noted(key, attempt, attributes["JobUID"], state, began)
+        if not message.genuine:
+            return
         row = self._row(key)
         if row is None or row["Attempt"] != attempt or row["BatchUid"] != attributes["JobUID"]:
             return
         if row["Status"] in FINAL:
             return
-        if attributes["NewJobState"] == "RUNNING":
+        if state == "RUNNING":
             if row["Status"] == "SCHEDULED" and row["ScheduledAt"] < EPOCH + timedelta(seconds=began):
                 self.fail(key, "its RUNNING was acknowledged, and nothing came of it")
             return
@@ -113,7 +146,17 @@ class Judge(RowJudge):
         moved = row["UpdatedAt"] >= EPOCH + timedelta(seconds=began)
         soon = _UNCONFIRMED if moved else timedelta(seconds=31 + max(0.0, skew))
         if row["NextCheckAt"] > self.world.true_now() + soon:
-            self.fail(key, f"its {attributes['NewJobState']} was acknowledged, and nothing came of it")
+            self.fail(key, f"its {state} was acknowledged, and nothing came of it")
+
+    def _late_is_noted(self, key: JobKey, attempt: int, uid: str, state: str, began: float) -> None:
+        """Whether an attempt that failed, and was retried, says that it was said to have ended otherwise."""
+        row, said = self.rows.get(key), self.attempts.get((*key, attempt))
+        over = self.ended.get((*key, attempt), inf) < began
+        if row is None or said is None or row["Attempt"] <= attempt or not over or said["BatchUid"] != uid:
+            return
+        ours = said["Reason"] == "queue_timeout" and state == "CANCELLED"
+        if state in {"SUCCEEDED", "CANCELLED"} and not ours and said["LastIgnored"] is None:
+            self.fail(key, f"attempt {attempt} was said to be {state} after it failed, and that is not noted")
 
     def tick_acknowledged(self, _message: Message, began: float, _skew: float) -> None:
         """Topic `ticks`: whatever is due is looked at, and then not due any more."""
@@ -130,13 +173,15 @@ class Judge(RowJudge):
 
     def looked(self, name: str) -> None:
         """Look at a GetJob."""
+        if self.world.process is not None:
+            self.saw[self.world.process, name] = self.world.time
         self._looks[name] += 1
         if self._looks[name] > _MOST_ASKED:
             self.fail(parsed(name)[0], "Batch is asked for it without end")
 
     def unstopped(self, job: BatchJob) -> None:
-        """Look at a Batch job that nobody stopped in three days for which Batch found no machine."""
-        self.fail(parsed(job.name)[0], f"{job.uid} was queued for days, and nobody stopped it")
+        """Look at a Batch job that was queued for longer than a day, and that nobody stopped."""
+        self.fail(parsed(job.name)[0], f"{job.uid} was queued for more than a day, and nobody stopped it")
 
     def submitted(self, job: Job, idempotency_key: str | None) -> None:
         """A client was told that its job is accepted."""
@@ -189,7 +234,7 @@ class Judge(RowJudge):
         """Batch jobs that live, and that no row speaks of."""
         found = []
         for job in self.batch.jobs.values():
-            if job.live:
+            if job.live and not job.foreign:
                 key, attempt = parsed(job.name)
                 row = self.rows.get(key)
                 if row is None or row["Attempt"] != attempt:
@@ -201,7 +246,7 @@ class Judge(RowJudge):
         for key, since in self.final_at.items():
             row = self.rows.get(key)
             job = self.batch.jobs.get(self.name(key, row["Attempt"])) if row else None
-            if job is None or not job.live or job.state is BatchState.CANCELLATION_IN_PROGRESS:
+            if job is None or job.foreign or not job.live or job.state is BatchState.CANCELLATION_IN_PROGRESS:
                 continue
             if self.world.time - max(since, job.created) > _LONGEST_STOP:
                 self.fail(key, f"it is final, and nobody stops {job.uid}")
@@ -224,7 +269,7 @@ class Judge(RowJudge):
                 self.fail(key, "it is checked for ever")
             self._late_is_recorded(key, row)
         for job in self.batch.jobs.values():
-            if job.live:
+            if job.live and not job.foreign:
                 self.fail(parsed(job.name)[0], f"{job.uid} runs for ever in Batch")
         self.audit()
 
@@ -248,8 +293,17 @@ class Judge(RowJudge):
         if row["Status"] != "CANCELLED":
             return
         job = self.batch.jobs.get(self.name(key, row["Attempt"]))
-        if job is None or job.state not in {BatchState.SUCCEEDED, BatchState.FAILED}:
+        if job is None or job.foreign or job.state not in {BatchState.SUCCEEDED, BatchState.FAILED}:
             return
         attempt = self.attempts.get((*key, row["Attempt"]))
         if attempt is None or not attempt["LastIgnored"]:
             self.fail(key, f"it is CANCELLED, {job.state} in Batch, and its attempt does not say so")
+
+
+def _on_spot(row: Row) -> bool:
+    """Whether the current attempt is to run on Spot."""
+    match row["Spec"]["provisioning"]:
+        case "spot_then_standard":
+            return bool(row["InfraRetryCount"] < row["Spec"]["retry"]["max_infrastructure_retries"])
+        case provisioning:
+            return bool(provisioning == "spot")

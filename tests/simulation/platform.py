@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TypeVar, cast
 
 from cloudevents.http import CloudEvent
@@ -13,29 +15,32 @@ from google.cloud.batch_v1 import BatchServiceClient
 from google.cloud.spanner_v1 import COMMIT_TIMESTAMP
 
 from shared import messages
-from shared.batch import BatchState
+from shared.batch import BatchState, our_labels
 from shared.batch_client import BatchClient
+from shared.callers import Admission
 from shared.commits import Patience
 from shared.config import Settings
 from shared.dispatch import Dispatch
 from shared.follow import Follower
-from shared.jobs import Jobs
+from shared.jobs import Jobs, TenantGone
 from shared.listing import FEW
 from shared.messages import JobMessage
+from shared.model import JobKey
 from shared.orphans import Orphans
 from shared.reconcile import Reconciliation
 from shared.rows import Reads
 from shared.switches import DISPATCH, Switches
 from shared.tenant_deletion import TenantDeletion
+from shared.tenants import CACHE_SECONDS, Tenants
 from shared.transitions import Transitions
 from tests.simulation.batch import BatchJob, SimulatedBatch
 from tests.simulation.batch_service import BatchService
 from tests.simulation.endings import Endings
 from tests.simulation.faults import Fault, Site
 from tests.simulation.judge import Judge
-from tests.simulation.pubsub import Topic
+from tests.simulation.pubsub import SKEW, Topic
 from tests.simulation.store import Change, Method, Store
-from tests.simulation.world import World
+from tests.simulation.world import Process, Violation, World
 
 _T = TypeVar("_T")
 
@@ -45,8 +50,23 @@ _SWEEP = 3600.0
 _RPC_TIMEOUT = 10.0
 _PUBLISH_TIMEOUT = 5.0
 _LATEST_WRITE = 120.0
+# For how long strays run, and how far their attempt is from that of the job whose name they bear.
+_STRAY, _FAR = 5 * 3600.0, 100
 _LATER = {Fault.UNAVAILABLE_LATER, Fault.TIMEOUT_LATER}
-_NOTIFIED = {BatchState.RUNNING, BatchState.SUCCEEDED, BatchState.FAILED}
+_DONE = {Fault.CRASH_AFTER, Fault.UNAVAILABLE_DONE, Fault.TIMEOUT_DONE}
+# After each of these nobody knows what became of a write.
+_UNAVAILABLE = (
+    exceptions.ServiceUnavailable,
+    exceptions.InternalServerError,
+    exceptions.Unknown,
+    exceptions.Cancelled,
+)
+_SHARE_RETRY_ERROR = 0.3
+# For so long, nearly, a write whose outcome is unknown is tried again.
+_PATIENCE = 15.0
+# What a job of ours asks for. In a quarter of the worlds Batch sends every state all the same, as it does where
+# somebody else has asked for more.
+_NOTIFIED = frozenset({BatchState.RUNNING, BatchState.SUCCEEDED, BatchState.FAILED})
 
 
 class Platform:
@@ -66,7 +86,18 @@ class Platform:
         self.batch.creating = self.judge.creating
         self.batch.looking = self.judge.looked
         self.batch.unstopped = self.judge.unstopped
-        self.meddle: Callable[[Fault], bool] = lambda _: False
+        self.batch.cancelling = self.judge.cancelling
+        self.meddle: Callable[[Fault, Site], bool] = lambda _fault, _site: False
+        self.tenants = Tenants(
+            self.store,  # it stands in for the database
+            Admission(everyone=True),
+            clock=world.clock,
+            patience=Patience(clock=world.clock, sleep=world.sleep, jitter=world.rng.random),
+        )
+        self._notified = _NOTIFIED if world.rng.random() < 0.75 else frozenset(BatchState)
+        # Of processes: since when each one does not know what became of its write; where a call failed.
+        self._unknown: dict[Process, float] = {}
+        self._failed: set[Process] = set()
         self._next_tick = math.inf
         self._wire_up()
 
@@ -81,7 +112,6 @@ class Platform:
             patience=Patience(clock=world.clock, sleep=world.sleep, jitter=world.rng.random),
         )
         jitter = world.rng.random
-        switches = Switches(store, now=world.now)
         follower = Follower(
             transitions=self.transitions,
             reads=self.reads,
@@ -103,7 +133,7 @@ class Platform:
             reads=self.reads,
             batch=batch,
             follower=follower,
-            switches=switches,
+            switches=Switches(store, now=world.now),
             settings=SETTINGS,
             now=world.now,
         )
@@ -122,7 +152,7 @@ class Platform:
                 now=world.now,
                 jitter=jitter,
             ),
-            switches=switches,
+            switches=Switches(store, now=world.now),
             publish=self.publish,
             settings=SETTINGS,
             now=world.now,
@@ -131,28 +161,46 @@ class Platform:
             few=0 if world.rng.random() < 0.5 else FEW,
         )
         judge = self.judge
+        on_delivery, on_tick = partial(self._meddle, Site.DELIVER), partial(self._meddle, Site.TICK)
         self.jobs_topic = Topic(
-            world, "jobs", Site.DELIVER, self._schedule, judge.job_message_acknowledged, self._meddle
+            world, "jobs", Site.DELIVER, self._schedule, judge.job_message_acknowledged, on_delivery
         )
         self.events_topic = Topic(
-            world, "batch-events", Site.DELIVER, self._notify, judge.notification_acknowledged, self._meddle
+            world, "batch-events", Site.DELIVER, self._notify, judge.notification_acknowledged, on_delivery
         )
         self.ticks_topic = Topic(
-            world, "ticks", Site.TICK, self._reconcile, judge.tick_acknowledged, self._meddle
+            world, "ticks", Site.TICK, self._reconcile, judge.tick_acknowledged, on_tick
         )
 
     # What the functions' doors do with an event.
 
     def _schedule(self, event: CloudEvent) -> None:
-        self.dispatch.schedule(messages.job_message(event))
+        with self.patiently():
+            self.dispatch.schedule(messages.job_message(event))
 
     def _notify(self, event: CloudEvent) -> None:
         notification = messages.batch_notification(event)
         if notification is not None:
-            self.dispatch.notify(notification)
+            with self.patiently():
+                self.dispatch.notify(notification)
 
     def _reconcile(self, event: CloudEvent) -> None:
-        self.reconciliation.reconcile(messages.tick(event))
+        tick = messages.tick(event)
+        age = (self.world.true_now() - tick.published_at).total_seconds()
+        try:
+            looked = self.reconciliation.reconcile(tick)
+        except Exception as error:
+            if self.world.process not in self._failed:
+                raise Violation(f"what one job met ends a tick: {type(error).__name__}") from error
+            raise
+        if looked and age > _TICK + SKEW:
+            raise Violation(f"a tick that is {age:.0f} s old is carried out")
+
+    def require_tenant(self, tenant_id: str) -> None:
+        """Raise TenantGone where no process takes jobs for the tenant any more."""
+        since = self.judge.leaving.get(tenant_id)
+        if since is not None and self.world.time - since >= CACHE_SECONDS:
+            raise TenantGone
 
     # The ports.
 
@@ -174,31 +222,47 @@ class Platform:
 
     def _wire(self, method: Method, perform: Callable[[], _T]) -> _T:
         world = self.world
-        if world.process is None:
+        process = world.process
+        if process is None:
             return perform()
         fault = world.cross(Site.READ if method == "Read" else Site.COMMIT)
+        if fault is None:
+            if method == "Commit" and self._unknown:
+                self._unknown.pop(process, None)
+            return perform()
+        self._failed.add(process)
+        if fault is Fault.ABORTED:
+            raise exceptions.Aborted("simulated")
+        if method == "Commit":
+            self._unknown.setdefault(process, world.time)
         if fault in _LATER:
             world.at(world.rng.random() * _LATEST_WRITE, lambda: self._perform_late(perform))
-        match fault:
-            case None:
-                return perform()
-            case Fault.ABORTED:
-                raise exceptions.Aborted("simulated")
-            case Fault.UNAVAILABLE | Fault.UNAVAILABLE_LATER:
-                raise exceptions.ServiceUnavailable("simulated, not done yet")
-            case Fault.TIMEOUT | Fault.TIMEOUT_LATER:
-                world.sleep(_RPC_TIMEOUT)
-                raise exceptions.DeadlineExceeded("simulated, not done yet")
-        result = perform()
+        elif fault in _DONE:
+            with suppress(exceptions.GoogleAPICallError):  # nobody is told of it
+                perform()
         match fault:
             case Fault.CRASH_AFTER:
                 world.kill()
-            case Fault.UNAVAILABLE_DONE:
-                raise exceptions.ServiceUnavailable("simulated, but done")
-            case Fault.TIMEOUT_DONE:
+            case Fault.UNAVAILABLE | Fault.UNAVAILABLE_LATER | Fault.UNAVAILABLE_DONE:
+                raise world.rng.choice(_UNAVAILABLE)("simulated")
+            case _:
                 world.sleep(_RPC_TIMEOUT)
-                raise exceptions.DeadlineExceeded("simulated, but done")
-        return result
+                if method != "Read" and world.rng.random() < _SHARE_RETRY_ERROR:
+                    raise exceptions.RetryError("simulated", exceptions.Aborted("simulated"))
+                raise exceptions.DeadlineExceeded("simulated")
+
+    @contextmanager
+    def patiently(self) -> Iterator[None]:
+        """A write whose outcome is unknown is done again, for a while, before anybody is told an error."""
+        try:
+            yield
+        except Exception as error:
+            process = self.world.process
+            assert process is not None
+            if self.world.time - self._unknown.get(process, -math.inf) < _PATIENCE:
+                what = f"{type(error).__name__}: {error}"
+                raise Violation(f"nobody knows what became of a write, and it is left at that: {what}") from error
+            raise
 
     def _perform_late(self, perform: Callable[[], object]) -> None:
         try:
@@ -209,9 +273,10 @@ class Platform:
             self.world.note("a late write is applied")
 
     def _batch_notifies(self, job: BatchJob, state: BatchState) -> None:
-        if state not in _NOTIFIED:
+        if state not in self._notified:
             return
         world = self.world
+        self.judge.said.add((job.uid, state))
         fault = world.plan.draw(Site.NOTIFY)
         if fault is not None and world.trace is not None:
             world.note(f"notification of {state}: {fault}")
@@ -221,7 +286,7 @@ class Platform:
         delay = world.rng.random() * 90 if fault is Fault.DELAYED else 0.0
 
         def send() -> None:
-            self.events_topic.publish(b"", attributes)
+            self.events_topic.publish(b"", attributes, genuine=not job.foreign)
 
         for _ in range(2 if fault is Fault.DOUBLED else 1):
             world.at(delay, send)
@@ -235,8 +300,35 @@ class Platform:
             columns = ("Name", "Paused", "SetAt")
             batch.insert_or_update("Switches", columns, [(DISPATCH, paused, COMMIT_TIMESTAMP)])
 
-    def _meddle(self, fault: Fault) -> bool:
-        return self.meddle(fault)
+    def _meddle(self, site: Site, fault: Fault) -> bool:
+        return self.meddle(fault, site)
+
+    def strand(self, count: int, *, for_ever: bool) -> None:
+        """Let jobs run in Batch of which no row speaks, as after a restored database; and, seldom, a foreign one.
+
+        Those that don't run for ever end after five hours.
+        """
+        rng, until = self.world.rng, None if for_ever else self.world.time + _STRAY
+        rows = [(key, row["Attempt"] + _FAR) for key, row in self.judge.rows.items()]
+        for _ in range(count):
+            key, attempt = self._nobody(), 1
+            if rows and for_ever and rng.random() < 0.5:
+                key, attempt = rows[int(rng.random() * len(rows))]
+            name = self.judge.name(key, attempt)
+            if name not in self.batch.jobs:
+                self.batch.strand(name, our_labels(key, attempt, SETTINGS), until=until)
+        if rng.random() < 0.3:
+            key = self._nobody()
+            name = self.judge.name(key, 1) if rng.random() < 0.5 else f"{SETTINGS.batch_parent}/jobs/foreign"
+            if name not in self.batch.jobs:
+                self.batch.strand(name, our_labels(key, 2, SETTINGS), until=until, foreign=True)
+        self.plan_tick()
+
+    def _nobody(self) -> JobKey:
+        tenant, job = (uuid.UUID(int=self.world.rng.getrandbits(128), version=4) for _ in range(2))
+        key = JobKey(str(tenant), str(job))
+        self.judge.gone.add(key)
+        return key
 
     # Ticks. One that finds nothing due does nothing, so those are left out.
 
