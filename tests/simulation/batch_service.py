@@ -110,7 +110,9 @@ class BatchService:
         fault = self._world.cross(Site.GET)
         self._batch.looking(name)
         self._keep_waiting(fault, timeout)
-        if fault is Fault.BEHIND and (name not in self._batch.jobs or not self._batch.jobs[name].message.changed):
+        if fault is Fault.BEHIND and (
+            name not in self._batch.jobs or not self._batch.jobs[name].message.changed
+        ):
             self._world.plan.void(Site.GET, fault)
         return self._shown(self._find(name), fault)
 

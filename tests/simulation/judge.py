@@ -20,6 +20,7 @@ from shared.model import Attempt, Job, JobKey, Transition
 from shared.rows import ATTEMPT_COLUMNS, JOB_COLUMNS, TRANSITION_COLUMNS, job_from_row
 from tests.simulation.batch import BatchJob
 from tests.simulation.judge_books import FINAL, Row, parsed
+from tests.simulation.judge_retries import on_spot
 from tests.simulation.judge_rows import RowJudge
 from tests.simulation.pubsub import SKEW, Message
 from tests.simulation.world import EPOCH, Process, Violation
@@ -61,7 +62,7 @@ class Judge(RowJudge):
         row = self._row(key)
         if row is None:
             return
-        if row["Attempt"] == attempt and made.spot is not _on_spot(row):
+        if row["Attempt"] == attempt and made.spot is not on_spot(row):
             self.fail(key, f"attempt {attempt} runs {'' if made.spot else 'not '}on Spot")
         if row["Status"] in FINAL and row["Attempt"] == attempt and row["NextCheckAt"] is None:
             self.fail(key, f"it is {row['Status']}, a Batch job appears, and nobody will look at it")
@@ -298,12 +299,3 @@ class Judge(RowJudge):
         attempt = self.attempts.get((*key, row["Attempt"]))
         if attempt is None or not attempt["LastIgnored"]:
             self.fail(key, f"it is CANCELLED, {job.state} in Batch, and its attempt does not say so")
-
-
-def _on_spot(row: Row) -> bool:
-    """Whether the current attempt is to run on Spot."""
-    match row["Spec"]["provisioning"]:
-        case "spot_then_standard":
-            return bool(row["InfraRetryCount"] < row["Spec"]["retry"]["max_infrastructure_retries"])
-        case provisioning:
-            return bool(provisioning == "spot")

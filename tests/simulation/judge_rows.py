@@ -16,6 +16,7 @@ from tests.simulation import judge_attempts
 from tests.simulation.batch import BatchJob
 from tests.simulation.judge_attempts import failure, infrastructure
 from tests.simulation.judge_books import FINAL, Books, Key, Row
+from tests.simulation.judge_retries import wrong_backoff
 from tests.simulation.pubsub import SKEW
 from tests.simulation.store import Change
 from tests.simulation.store_schema import load
@@ -44,8 +45,6 @@ _LONGEST_CHECK = timedelta(minutes=34)
 _SKEW = timedelta(seconds=SKEW)
 # So long, at most, a job waits for another look while dispatch is paused.
 _PAUSED = timedelta(minutes=5) + _SKEW
-# What the backoff is where a job's policy has none: after the first retry, which comes at once.
-_FIRST_DELAY, _LONGEST_DELAY = 10.0, 600.0
 # Since when a job must have waited that was given up because no Batch job could be made.
 _MAX_AGE = timedelta(days=2) - _SKEW
 _MUTABLE_WHEN_FINAL = {"NextCheckAt"}
@@ -161,8 +160,8 @@ class RowJudge(Books):
                 self._policy_is_kept(key, row, step["Attempt"], ended=number == row["Version"])
             elif status == "PENDING":
                 self.retries_due[key, row["Attempt"]] = row["NotBefore"]
-                if before is not None:
-                    self._backoff_is_kept(key, row)
+                if before is not None and (wrong := wrong_backoff(row, self.world.true_now())):
+                    self.fail(key, wrong)
         if status != row["Status"]:
             self.fail(key, f"the row is {row['Status']}, its history {status}")
         for attempt, to in entered.items():
@@ -261,20 +260,6 @@ class RowJudge(Books):
             stopped = job.lost or job.stopping or job.deleting or not job.live
             if not stopped and seen and job.created < seen:
                 self.fail(key, f"attempt {attempt} is over, and nobody stopped {job.uid}")
-
-    def _backoff_is_kept(self, key: JobKey, row: Row) -> None:
-        """Whether a retry waits if its policy says so, and no longer than that. `row` is at the retry."""
-        retry, policy = row["Attempt"] - 1, row["Spec"]["retry"]["backoff"]
-        if policy is not None:
-            first, factor = policy["first_delay_seconds"], policy["factor"]
-            longest = min(first * factor ** (retry - 1), policy["max_delay_seconds"])
-        else:
-            longest = min(_FIRST_DELAY * 2 ** (retry - 2), _LONGEST_DELAY) if retry > 1 else 0.0
-        due = row["NotBefore"]
-        if (due is None) != (longest == 0):
-            self.fail(key, f"retry {retry} waits until {due}, and its policy says {longest:.0f} s")
-        if due is not None and due > self.world.true_now() + timedelta(seconds=longest) + _SKEW:
-            self.fail(key, f"retry {retry} waits until {due}, which is more than {longest:.0f} s")
 
     def _retry_is_true(self, key: JobKey, row: Row, failed: int, before: Row) -> bool:
         """Whether the budget that is spent fits the cause."""

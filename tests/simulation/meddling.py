@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from math import inf
 
 from google.cloud.spanner_v1 import KeySet
 
+from shared.batch import our_labels
 from shared.messages import JobMessage
 from shared.model import JobKey
 from tests.simulation.faults import Fault, Site
-from tests.simulation.platform import Platform, notification
+from tests.simulation.platform import SETTINGS, Platform, notification
 from tests.simulation.world import World
 
 _LONGEST_PAUSE = 600.0
 # In so many worlds nobody cancels a job that Batch keeps queued: it is for reconciliation to give it up.
 _SHARE_SPARED = 0.8
-# A few orphans, seldom so many that the database or the deployment is likelier to be wrong.
-_ORPHANS, _SHARE_MANY, _MANY = (1, 1, 2), 0.1, 25
+# A few orphans, sometimes so many that the database or the deployment is likelier to be wrong.
+_ORPHANS, _SHARE_MANY, _MANY = (1, 1, 2), 0.3, 25
+# For how long many run, and how far an orphan's attempt is from that of the job whose name it bears.
+_STRAY, _FAR = 5 * 3600.0, 100
+_SHARE_FOREIGN, _FOREIGN = 0.3, f"{SETTINGS.batch_parent}/jobs/foreign"
 
 
 class Meddler:
@@ -75,7 +80,7 @@ class Meddler:
                 return self._forge()
             case Fault.ORPHANS:
                 many = rng.random() < _SHARE_MANY
-                platform.strand(_MANY if many else rng.choice(_ORPHANS), for_ever=not many)
+                self._strand(_MANY if many else rng.choice(_ORPHANS), for_ever=not many)
             case Fault.PAUSED:
                 if platform.judge.paused_from < inf:
                     return False
@@ -90,7 +95,8 @@ class Meddler:
         keys = [
             key
             for key, row in judge.rows.items()
-            if not live or (row["CompletedAt"] is None and not (self._spares and self._stuck(key, row["Attempt"])))
+            if not live
+            or (row["CompletedAt"] is None and not (self._spares and self._stuck(key, row["Attempt"])))
         ]
         return keys[int(self._world.rng.random() * len(keys))] if keys else None
 
@@ -104,6 +110,34 @@ class Meddler:
         with self._platform.store.batch() as batch:
             batch.delete("Tenants", KeySet(keys=[[tenant]]))
         self._world.process = process
+
+    def _strand(self, count: int, *, for_ever: bool) -> None:
+        """Let jobs run in Batch of which no row speaks, as where an older database was restored.
+
+        Seldom, a foreign one bears our label too. Those that don't run for ever end after five hours.
+        """
+        platform, rng = self._platform, self._world.rng
+        until = None if for_ever else self._world.time + _STRAY
+        rows = [(key, row["Attempt"] + _FAR) for key, row in platform.judge.rows.items()]
+        for _ in range(count):
+            key, attempt = self._nobody(), 1
+            if rows and for_ever and rng.random() < 0.5:
+                key, attempt = rows[int(rng.random() * len(rows))]
+            name = platform.judge.name(key, attempt)
+            if name not in platform.batch.jobs:
+                platform.batch.strand(name, our_labels(key, attempt, SETTINGS), until=until)
+        if rng.random() < _SHARE_FOREIGN:
+            key = self._nobody()
+            name = platform.judge.name(key, 1) if rng.random() < 0.5 else _FOREIGN
+            if name not in platform.batch.jobs:
+                platform.batch.strand(name, our_labels(key, 2, SETTINGS), until=until, foreign=True)
+        platform.plan_tick()
+
+    def _nobody(self) -> JobKey:
+        tenant, job = (uuid.UUID(int=self._world.rng.getrandbits(128), version=4) for _ in range(2))
+        key = JobKey(str(tenant), str(job))
+        self._platform.judge.gone.add(key)
+        return key
 
     def _forge(self) -> bool:
         """Somebody who may publish to Batch's topic lies; a message of ours is about another attempt."""

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeVar, cast
+from typing import cast
 
 from cloudevents.http import CloudEvent
-from google.api_core import exceptions
 from google.cloud.batch_v1 import BatchServiceClient
 from google.cloud.spanner_v1 import COMMIT_TIMESTAMP
 
 from shared import messages
-from shared.batch import BatchState, our_labels
+from shared.batch import BatchState
 from shared.batch_client import BatchClient
 from shared.callers import Admission
 from shared.commits import Patience
@@ -25,7 +23,6 @@ from shared.follow import Follower
 from shared.jobs import Jobs, TenantGone
 from shared.listing import FEW
 from shared.messages import JobMessage
-from shared.model import JobKey
 from shared.orphans import Orphans
 from shared.reconcile import Reconciliation
 from shared.rows import Reads
@@ -39,33 +36,16 @@ from tests.simulation.endings import Endings
 from tests.simulation.faults import Fault, Site
 from tests.simulation.judge import Judge
 from tests.simulation.pubsub import SKEW, Topic
-from tests.simulation.store import Change, Method, Store
-from tests.simulation.world import Process, Violation, World
-
-_T = TypeVar("_T")
+from tests.simulation.store import Change, Store
+from tests.simulation.wire import Wire
+from tests.simulation.world import Violation, World
 
 SETTINGS = Settings(project="simulated", spanner_instance="simulated")
 _TICK = SETTINGS.timing.tick.total_seconds()
 _SWEEP = 3600.0
-_RPC_TIMEOUT = 10.0
 _PUBLISH_TIMEOUT = 5.0
-_LATEST_WRITE = 120.0
-# For how long strays run, and how far their attempt is from that of the job whose name they bear.
-_STRAY, _FAR = 5 * 3600.0, 100
-_LATER = {Fault.UNAVAILABLE_LATER, Fault.TIMEOUT_LATER}
-_DONE = {Fault.CRASH_AFTER, Fault.UNAVAILABLE_DONE, Fault.TIMEOUT_DONE}
-# After each of these nobody knows what became of a write.
-_UNAVAILABLE = (
-    exceptions.ServiceUnavailable,
-    exceptions.InternalServerError,
-    exceptions.Unknown,
-    exceptions.Cancelled,
-)
-_SHARE_RETRY_ERROR = 0.3
-# For so long, nearly, a write whose outcome is unknown is tried again.
-_PATIENCE = 15.0
-# What a job of ours asks for. In a quarter of the worlds Batch sends every state all the same, as it does where
-# somebody else has asked for more.
+# What a job of ours asks for. In a quarter of the worlds Batch sends every state all the same, as where somebody
+# else has asked for more.
 _NOTIFIED = frozenset({BatchState.RUNNING, BatchState.SUCCEEDED, BatchState.FAILED})
 
 
@@ -74,7 +54,8 @@ class Platform:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.store = Store(self._wire, world.true_now, self._committed)
+        self.wire = Wire(world)
+        self.store = Store(self.wire, world.true_now, self._committed)
         self.batch = SimulatedBatch(world, self._batch_notifies)
         self._client = BatchClient(
             cast("BatchServiceClient", BatchService(self.batch)),
@@ -95,9 +76,6 @@ class Platform:
             patience=Patience(clock=world.clock, sleep=world.sleep, jitter=world.rng.random),
         )
         self._notified = _NOTIFIED if world.rng.random() < 0.75 else frozenset(BatchState)
-        # Of processes: since when each one does not know what became of its write; where a call failed.
-        self._unknown: dict[Process, float] = {}
-        self._failed: set[Process] = set()
         self._next_tick = math.inf
         self._wire_up()
 
@@ -168,20 +146,18 @@ class Platform:
         self.events_topic = Topic(
             world, "batch-events", Site.DELIVER, self._notify, judge.notification_acknowledged, on_delivery
         )
-        self.ticks_topic = Topic(
-            world, "ticks", Site.TICK, self._reconcile, judge.tick_acknowledged, on_tick
-        )
+        self.ticks_topic = Topic(world, "ticks", Site.TICK, self._reconcile, judge.tick_acknowledged, on_tick)
 
     # What the functions' doors do with an event.
 
     def _schedule(self, event: CloudEvent) -> None:
-        with self.patiently():
+        with self.wire.patiently():
             self.dispatch.schedule(messages.job_message(event))
 
     def _notify(self, event: CloudEvent) -> None:
         notification = messages.batch_notification(event)
         if notification is not None:
-            with self.patiently():
+            with self.wire.patiently():
                 self.dispatch.notify(notification)
 
     def _reconcile(self, event: CloudEvent) -> None:
@@ -190,7 +166,7 @@ class Platform:
         try:
             looked = self.reconciliation.reconcile(tick)
         except Exception as error:
-            if self.world.process not in self._failed:
+            if self.world.process not in self.wire.failed:
                 raise Violation(f"what one job met ends a tick: {type(error).__name__}") from error
             raise
         if looked and age > _TICK + SKEW:
@@ -219,58 +195,6 @@ class Platform:
         if fault is Fault.UNAVAILABLE:
             world.sleep(_PUBLISH_TIMEOUT)
         return fault is None or fault is Fault.DROPPED
-
-    def _wire(self, method: Method, perform: Callable[[], _T]) -> _T:
-        world = self.world
-        process = world.process
-        if process is None:
-            return perform()
-        fault = world.cross(Site.READ if method == "Read" else Site.COMMIT)
-        if fault is None:
-            if method == "Commit" and self._unknown:
-                self._unknown.pop(process, None)
-            return perform()
-        self._failed.add(process)
-        if fault is Fault.ABORTED:
-            raise exceptions.Aborted("simulated")
-        if method == "Commit":
-            self._unknown.setdefault(process, world.time)
-        if fault in _LATER:
-            world.at(world.rng.random() * _LATEST_WRITE, lambda: self._perform_late(perform))
-        elif fault in _DONE:
-            with suppress(exceptions.GoogleAPICallError):  # nobody is told of it
-                perform()
-        match fault:
-            case Fault.CRASH_AFTER:
-                world.kill()
-            case Fault.UNAVAILABLE | Fault.UNAVAILABLE_LATER | Fault.UNAVAILABLE_DONE:
-                raise world.rng.choice(_UNAVAILABLE)("simulated")
-            case _:
-                world.sleep(_RPC_TIMEOUT)
-                if method != "Read" and world.rng.random() < _SHARE_RETRY_ERROR:
-                    raise exceptions.RetryError("simulated", exceptions.Aborted("simulated"))
-                raise exceptions.DeadlineExceeded("simulated")
-
-    @contextmanager
-    def patiently(self) -> Iterator[None]:
-        """A write whose outcome is unknown is done again, for a while, before anybody is told an error."""
-        try:
-            yield
-        except Exception as error:
-            process = self.world.process
-            assert process is not None
-            if self.world.time - self._unknown.get(process, -math.inf) < _PATIENCE:
-                what = f"{type(error).__name__}: {error}"
-                raise Violation(f"nobody knows what became of a write, and it is left at that: {what}") from error
-            raise
-
-    def _perform_late(self, perform: Callable[[], object]) -> None:
-        try:
-            perform()
-        except exceptions.GoogleAPICallError as error:
-            self.world.note(f"a late write changes nothing: {type(error).__name__}")
-        else:
-            self.world.note("a late write is applied")
 
     def _batch_notifies(self, job: BatchJob, state: BatchState) -> None:
         if state not in self._notified:
@@ -302,33 +226,6 @@ class Platform:
 
     def _meddle(self, site: Site, fault: Fault) -> bool:
         return self.meddle(fault, site)
-
-    def strand(self, count: int, *, for_ever: bool) -> None:
-        """Let jobs run in Batch of which no row speaks, as after a restored database; and, seldom, a foreign one.
-
-        Those that don't run for ever end after five hours.
-        """
-        rng, until = self.world.rng, None if for_ever else self.world.time + _STRAY
-        rows = [(key, row["Attempt"] + _FAR) for key, row in self.judge.rows.items()]
-        for _ in range(count):
-            key, attempt = self._nobody(), 1
-            if rows and for_ever and rng.random() < 0.5:
-                key, attempt = rows[int(rng.random() * len(rows))]
-            name = self.judge.name(key, attempt)
-            if name not in self.batch.jobs:
-                self.batch.strand(name, our_labels(key, attempt, SETTINGS), until=until)
-        if rng.random() < 0.3:
-            key = self._nobody()
-            name = self.judge.name(key, 1) if rng.random() < 0.5 else f"{SETTINGS.batch_parent}/jobs/foreign"
-            if name not in self.batch.jobs:
-                self.batch.strand(name, our_labels(key, 2, SETTINGS), until=until, foreign=True)
-        self.plan_tick()
-
-    def _nobody(self) -> JobKey:
-        tenant, job = (uuid.UUID(int=self.world.rng.getrandbits(128), version=4) for _ in range(2))
-        key = JobKey(str(tenant), str(job))
-        self.judge.gone.add(key)
-        return key
 
     # Ticks. One that finds nothing due does nothing, so those are left out.
 

@@ -38,6 +38,7 @@ class Requests:
         platform: Platform,
         tenants: Sequence[str],
         insist: Insist,
+        *,
         leave: Callable[[str, float], None],
         rng: random.Random,
     ) -> None:

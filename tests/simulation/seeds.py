@@ -218,7 +218,9 @@ class Tenants:
 
     def ask_for_more(self, rng: random.Random) -> None:
         """Let the tenants ask for other things as well."""
-        self._requests = Requests(self._world, self.platform, self._ids, self._insist, self._leave, rng)
+        self._requests = Requests(
+            self._world, self.platform, self._ids, self._insist, rng=rng, leave=self._leave
+        )
 
     def _submit(self, wish: Wish, at: float, *, cancels: tuple[float, ...] = ()) -> None:
         asked = {
@@ -280,7 +282,7 @@ class Tenants:
 
     def _insist(self, name: str, work: Callable[[], None], *, delay: float, tries: int) -> None:
         """Do it until it is answered, as a client does."""
-        world, patiently = self._world, self.platform.patiently
+        world, patiently = self._world, self.platform.wire.patiently
 
         def ask() -> None:
             if world.plan.draw(Site.REQUEST) is Fault.SKEWED:
