@@ -54,7 +54,7 @@ class Lived:
     """One run: what was violated, if anything; the sites crossed; the statuses gone through.
 
     `complete`: every fault took place, where it was to. `void`: one of them changed nothing, as there was
-    nothing to change. `follow`: how many further faults there are after the last one (without any, how many in all).
+    nothing to change. `follow`: how many faults there are after the last one; without any, how many in all.
     """
 
     violation: str | None

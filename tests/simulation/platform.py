@@ -44,8 +44,7 @@ SETTINGS = Settings(project="simulated", spanner_instance="simulated")
 _TICK = SETTINGS.timing.tick.total_seconds()
 _SWEEP = 3600.0
 _PUBLISH_TIMEOUT = 5.0
-# What a job of ours asks for. In a quarter of the worlds Batch sends every state all the same, as where somebody
-# else has asked for more.
+# What a job of ours asks for. In a quarter of the worlds Batch sends every state all the same.
 _NOTIFIED = frozenset({BatchState.RUNNING, BatchState.SUCCEEDED, BatchState.FAILED})
 
 

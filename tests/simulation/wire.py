@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 from google.api_core import exceptions
 
@@ -69,18 +69,19 @@ class Wire:
         elif fault in _DONE:
             with suppress(exceptions.GoogleAPICallError):  # nobody is told of it
                 perform()
-        self._leave_unanswered(fault, method)
+        raise self._error(fault, method)
 
-    def _leave_unanswered(self, fault: Fault, method: Method) -> NoReturn:
+    def _error(self, fault: Fault, method: Method) -> exceptions.GoogleAPIError:
+        """What the caller is told, if it lives, and after it has waited for it."""
         world = self._world
         if fault is Fault.CRASH_AFTER:
             world.kill()
         if fault in _AT_ONCE:
-            raise world.rng.choice(_UNAVAILABLE)("simulated")
+            return world.rng.choice(_UNAVAILABLE)("simulated")
         world.sleep(_RPC_TIMEOUT)
         if method != "Read" and world.rng.random() < _SHARE_RETRY_ERROR:
-            raise exceptions.RetryError("simulated", exceptions.Aborted("simulated"))
-        raise exceptions.DeadlineExceeded("simulated")
+            return exceptions.RetryError("simulated", exceptions.Aborted("simulated"))
+        return exceptions.DeadlineExceeded("simulated")
 
     @contextmanager
     def patiently(self) -> Iterator[None]:
