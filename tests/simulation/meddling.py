@@ -103,6 +103,13 @@ class Meddler:
     def _stuck(self, key: JobKey, attempt: int) -> bool:
         return any(job.stuck for job in self._platform.judge.truths(key, attempt))
 
+    def _runs(self, key: JobKey) -> bool:
+        row = self._platform.judge.rows.get(key)
+        return row is not None and any(
+            job.live and job.started is not None and not job.lost
+            for job in self._platform.judge.truths(key, row["Attempt"])
+        )
+
     def _delete(self, tenant: str) -> None:
         """The tenant's rows go all at once, as when an operator deletes them."""
         self._platform.judge.deleted.add(tenant)
@@ -142,10 +149,14 @@ class Meddler:
     def _forge(self) -> bool:
         """Somebody who may publish to Batch's topic lies; a message of ours is about another attempt."""
         platform, rng = self._platform, self._world.rng
+        judge = platform.judge
         key = self._some_job()
         if key is None:
             return False
-        judge = platform.judge
+        # What the container of a cancelled job says while it is being stopped is likeliest to be believed.
+        stopped = [key for key in judge.final_at if self._runs(key)]
+        if stopped and rng.random() < 0.5:
+            key = stopped[int(rng.random() * len(stopped))]
         row = judge.rows[key]
         attempt = max(1, row["Attempt"] + int(rng.random() * 3) - 1)
         state = rng.choice(("RUNNING", "SUCCEEDED", "FAILED", "CANCELLED", "NEW_STATE"))

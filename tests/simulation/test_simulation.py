@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,9 +17,9 @@ from shared.lifecycle import NotFound
 from shared.transitions import Transitions
 from tests.simulation import exhaustive, lost_notifications
 from tests.simulation.__main__ import run_seeds
-from tests.simulation.faults import FAULTS, Fault
-from tests.simulation.seeds import run_seed
-from tests.simulation.world import Violation, alarm
+from tests.simulation.faults import FAULTS, Exactly, Fault, Site
+from tests.simulation.seeds import HOUR, Tenants, Wish, liveness, run_seed
+from tests.simulation.world import Violation, World, alarm
 
 _CHECKOUT = Path(__file__).parents[2]
 _SEEDS = range(1, 301)
@@ -115,6 +116,24 @@ def test_the_scenarios_are_what_they_are_called() -> None:
     assert paths["cancelled when FAILED"] == ["PENDING", "SCHEDULED", "RUNNING", "FAILED"]
     assert paths["cancelled when CANCELLED"] == paths["cancelled while SCHEDULED"]
     assert paths["refused by Batch"] == ["PENDING", "FAILED"]
+
+
+def test_a_job_that_cannot_be_started_for_two_days_fails_and_rightly() -> None:
+    world = World(random.Random(1), Exactly({}))
+    platform = Tenants(world, [Wish(tenant=0, script=("ok",), key="k")]).platform
+    platform.batch.refuse(0.0, 52 * HOUR)
+    liveness(world, platform, lambda: None, 52 * HOUR)
+    assert [attempt["Reason"] for attempt in platform.judge.attempts.values()] == ["platform_fault"]
+
+
+def test_a_job_that_stays_queued_is_given_up_and_that_counts_when_it_has_waited_for_a_day() -> None:
+    life = exhaustive.live("success", ()).crossed.index(Site.LIFE)
+    lived = exhaustive.live("success", ((life, Fault.STUCK),))
+    assert (lived.violation, lived.complete, lived.void) == (None, True, False)
+    assert lived.path.count("FAILED") == 1
+    assert lived.path[-1] == "COMPLETED"
+    cancelled = exhaustive.live("cancelled while SCHEDULED", ((life, Fault.STUCK),))
+    assert (cancelled.violation, cancelled.complete, cancelled.void) == (None, True, True)
 
 
 def test_without_notifications_everything_is_repaired_in_time() -> None:
