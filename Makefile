@@ -6,16 +6,17 @@ READY := $(VENV)/.ready
 WORKERS ?= 4
 
 # Sizes of the slow proofs: which seeds `make simulate` lives through, how many jobs `make chaos` submits, how many
-# requests `make contract` makes.
+# requests `make contract` makes, how often `make bench` measures each figure.
 SEEDS ?= 1..20000
 JOBS ?= 200
 REQUESTS ?= 20000
+RUNS ?= 5
 
 # It has an environment of its own, since it brings another `hcl2` than the tests'. `make lint CHECKOV=` goes without.
 CHECKOV ?= 3.3.30
 CHECKOV_READY := $(if $(CHECKOV),$(VENV)/checkov/.ready-$(CHECKOV))
 
-.PHONY: demo up test verify simulate exhaustive mutants chaos contract lint format clean
+.PHONY: demo up test verify simulate exhaustive mutants chaos contract bench bench-tenants lint format clean
 
 # The recipes of demo and up are single plain commands: make runs them without a shell between, so that a SIGTERM to
 # make alone reaches them.
@@ -51,6 +52,16 @@ chaos: $(READY)
 
 contract: $(READY)
 	@$(VENV)/bin/python -m tests.contract --requests $(REQUESTS)
+
+# What a tenant notices of another's flood, and submissions of open streams: about 8 minutes on a machine that does nothing else.
+bench-tenants: $(READY)
+	@$(VENV)/bin/python -m tests.benchmarks.noisy_neighbour
+	@$(VENV)/bin/python -m tests.benchmarks.streams
+
+# Every figure beside its floor, or ONLY=lifecycles; FULL=1 is the large size. docs/benchmarks.md says what they are.
+bench: $(VENV)/.bench
+	@$(VENV)/bin/python -m tests.benchmarks $(ONLY) --runs $(RUNS) $(if $(filter-out 0 no false,$(FULL)),--full) \
+	    --json .local/bench.json --plot .local/bench.svg
 
 lint: $(READY) $(CHECKOV_READY)
 	$(VENV)/bin/ruff check .
@@ -93,6 +104,10 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV); \
 	$(VENV)/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'; \
 	touch $@
+
+$(VENV)/.bench: $(READY)
+	@$(VENV)/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@touch $@
 
 $(VENV)/checkov/.ready-%: $(READY)
 	@echo "Setting up checkov $* (about a minute, once) ..."

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from jennah import local_login
 from jennah.client import ApiError, Client, ConnectionFailed
-from jennah.connection import check_url, checked_token, is_loopback
+from jennah.endpoint import check_encrypted, check_url, checked_token, is_loopback
 from jennah.output import MISUSED, REFUSED, UNREACHABLE, CommandFailed
 from jennah.profiles import LoginFailed, Profile, ProfileError, Profiles, is_for_a_login
 
@@ -28,7 +28,12 @@ _NEXT_STEPS = {
 
 @contextmanager
 def connect(
-    url: str | None, token: str | None, profile: str | None = None, *, retry_seconds: float = QUICK
+    url: str | None,
+    token: str | None,
+    profile: str | None = None,
+    *,
+    insecure: bool = False,
+    retry_seconds: float = QUICK,
 ) -> Iterator[Client]:
     """A client of the server that is meant, as the tenant that is meant.
 
@@ -38,19 +43,26 @@ def connect(
         token: None gets one by the profile's login, or from the local cloud's test issuer, when the server
             is the local cloud's.
         profile: the name of the profile that is meant.
+        insecure: let plain http pass; a profile may say so, too.
         retry_seconds: as `Client` takes them.
 
     Raises:
         CommandFailed: no token, or any error of the client within the block.
     """
     server, chosen = find(url, profile)
-    with connect_to(server, chosen, token, retry_seconds=retry_seconds) as client:
+    insecure = insecure or (chosen is not None and chosen.insecure)
+    with connect_to(server, chosen, token, insecure=insecure, retry_seconds=retry_seconds) as client:
         yield client
 
 
 @contextmanager
 def connect_to(
-    server: str, profile: Profile | None, token: str | None = None, *, retry_seconds: float = QUICK
+    server: str,
+    profile: Profile | None,
+    token: str | None = None,
+    *,
+    insecure: bool,
+    retry_seconds: float = QUICK,
 ) -> Iterator[Client]:
     """A client of this server, by this profile's login.
 
@@ -59,7 +71,9 @@ def connect_to(
     """
     with failures(server, has_login=profile is not None and profile.login is not None):
         check_url(server)
-        with Client(server, _login(server, profile, token), retry_seconds=retry_seconds) as client:
+        check_encrypted(server, insecure=insecure)  # before anybody is asked for a token
+        login = _login(server, profile, token)
+        with Client(server, login, retry_seconds=retry_seconds, insecure=insecure) as client:
             yield client
 
 
@@ -129,12 +143,22 @@ def failures(server: str, *, has_login: bool = False) -> Iterator[None]:
         step = f"{local_login.next_step(server)}, or set JENNAH_URL to the server that you mean"
         raise CommandFailed(f"{error}: {step}", UNREACHABLE) from error
     except ApiError as error:
-        message, step = error.message.rstrip("."), _next_step(error, server, has_login=has_login)
-        raise CommandFailed(f"{message}; {step}" if step else message, _exit_code(error.status)) from error
+        raise CommandFailed(sentence(error, server, has_login=has_login), _exit_code(error.status)) from error
     except LoginFailed as error:
         raise CommandFailed(str(error), UNREACHABLE) from error
     except (ProfileError, ValueError) as error:
         raise CommandFailed(str(error), MISUSED) from error
+
+
+def is_about_one_job(error: ApiError) -> bool:
+    """Whether other jobs may fare better: not, where the server lets nobody in or is no server of Jennah."""
+    return _exit_code(error.status) == REFUSED and error.code != "UNKNOWN"
+
+
+def sentence(error: ApiError, server: str = "", *, has_login: bool = False) -> str:
+    """What the server said, and the next step."""
+    message, step = error.message.rstrip("."), _next_step(error, server, has_login=has_login)
+    return f"{message}; {step}" if step else message
 
 
 def _login(server: str, profile: Profile | None, token: str | None) -> Login:

@@ -12,7 +12,6 @@ the server fails for a moment. A newer server is no error: what it shows beyond 
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -21,18 +20,12 @@ from typing import Any, Self, TypeVar, Unpack
 from urllib.parse import quote
 
 from jennah import answers
-from jennah.answers import (
-    FINAL_STATUSES,
-    Attempt,
-    Job,
-    LogEntry,
-    StatusDetail,
-    Tenant,
-    Transition,
-)
-from jennah.connection import ApiError, ClientError, Connection, ConnectionFailed, Json, Token
+from jennah.answers import FINAL_STATUSES, Attempt, Job, LogEntry, StatusDetail, Tenant, Transition
+from jennah.connection import ApiError, ClientError, Connection, ConnectionFailed, Json
+from jennah.endpoint import Token
 from jennah.event_stream import events
-from jennah.job_fields import JobFields, checked_key
+from jennah.job_fields import JobFields, checked_id, checked_key
+from jennah.job_watch import watched
 
 __all__ = [
     "FINAL_STATUSES",
@@ -49,7 +42,6 @@ __all__ = [
     "Transition",
 ]
 
-_FIRST_POLL, _LONGEST_POLL = 0.2, 3.0
 _JOBS = "/v1/jobs"
 _TENANT = "/v1/tenant"
 _LOG_PAGE = 1000
@@ -69,13 +61,17 @@ class Client:
             first request, and again when the server refuses the token that it gave before.
         retry_seconds: for how long a request may be repeated after connection failures and the answers
             429, 502, 503 and 504; at most 3 s for a server that never answered.
+        insecure: let the token go to another machine over plain http, where it can be read on its way.
 
     Raises:
-        ValueError: `url` is no http or https URL, or `token` can't stand in a header.
+        ValueError: `url` is no http or https URL or not `insecure`, `token` can't stand in a header, or the
+            environment names a proxy or certificates that can't be used.
     """
 
-    def __init__(self, url: str, token: Token, *, retry_seconds: float = 30.0) -> None:
-        self._connection = Connection(url, token, retry_seconds=retry_seconds)
+    def __init__(
+        self, url: str, token: Token, *, retry_seconds: float = 30.0, insecure: bool = False
+    ) -> None:
+        self._connection = Connection(url, token, retry_seconds=retry_seconds, insecure=insecure)
 
     def __enter__(self) -> Self:
         return self
@@ -230,21 +226,17 @@ class Client:
         """
         return self.watch_jobs([job_id])
 
-    def watch_jobs(self, job_ids: Sequence[str]) -> Iterator[Job]:
-        """The same for several jobs, until all are final."""
-        known: dict[str, Job] = {}
-        live, pause = list(dict.fromkeys(job_ids)), _FIRST_POLL
-        while True:
-            for job_id in live:
-                job = self.get_job(job_id)
-                if job != known.get(job_id):
-                    known[job_id], pause = job, _FIRST_POLL
-                    yield job
-            live = [job_id for job_id in live if not known[job_id].is_final]
-            if not live:
-                return
-            time.sleep(pause)
-            pause = min(pause * 1.3, _LONGEST_POLL)
+    def watch_jobs(
+        self, job_ids: Sequence[str], *, on_missing: Callable[[str, ApiError], None] | None = None
+    ) -> Iterator[Job]:
+        """The same for several jobs, until all are final.
+
+        Args:
+            job_ids: the jobs.
+            on_missing: is told of a job that there is not, or no longer, and of the 404; the others are
+                followed further. Without it the `ApiError` is raised.
+        """
+        return watched(self.get_job, job_ids, on_missing)
 
     def get_tenant(self) -> Tenant:
         """Who you are there. The first accepted submission makes you: an `ApiError` of 404 till then."""
@@ -259,9 +251,17 @@ class Client:
                 raise
             return None
 
-    def delete_tenant(self) -> Tenant:
-        """Delete the tenant with all its jobs: no new ones are taken, and those that live are cancelled."""
-        return self._connection.ask(answers.tenant, "DELETE", _TENANT)
+    def delete_tenant(self) -> Tenant | None:
+        """Delete the tenant with all its jobs: no new ones are taken, and those that live are cancelled.
+
+        None: the answer was lost, and when the request was repeated the tenant was gone already.
+        """
+        try:
+            return self._connection.ask(answers.tenant, "DELETE", _TENANT)
+        except ApiError as error:
+            if error.code != "NOT_FOUND" or not error.repeated:
+                raise
+            return None
 
     def get_openapi(self) -> Json:
         """The server's OpenAPI document."""
@@ -294,6 +294,4 @@ def _key(idempotency_key: str | None) -> dict[str, str]:
 
 
 def _path(job_id: str) -> str:
-    if not job_id.strip(".") or "/" in job_id:
-        raise ValueError(f"{job_id!r} is no job id: take one that a submission or the list of jobs gave")
-    return f"{_JOBS}/{quote(job_id, safe='')}"
+    return f"{_JOBS}/{quote(checked_id(job_id), safe='')}"

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import httpx
 import httpx_sse
 
+from jennah.endpoint import Token, opened
+
 RETRIED_STATUSES = frozenset({429, 502, 503, 504})
 _UNKNOWN_OUTCOMES = frozenset({502, 503, 504})
 _RETRIED_FAILURES = (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError)
+# A host's name that DNS can't have is found out when it is looked up.
+_FAILURES = (httpx.HTTPError, UnicodeError)
 _REQUEST_SECONDS = 15.0
 # A stream that has nothing to say sends a sign of life every 10 s or so.
 _SILENT_SECONDS = 30.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
-_FIRST_CONTACT_SECONDS = 3.0
+FIRST_CONTACT_SECONDS = 3.0
+"""For how long requests are repeated to a server that never answered."""
+_TOO_LONG = "an id or an option is too long for a URL: shorten it"
 
 Json = dict[str, Any]
-Token = str | Callable[[], str]
 Answer = TypeVar("Answer")
 
 
@@ -69,61 +73,6 @@ class ApiError(ClientError):
         self.retry_after = retry_after
 
 
-def is_loopback(url: str) -> bool:
-    """Whether the URL's host is this machine."""
-    try:
-        return httpx.URL(url).host in {"127.0.0.1", "localhost", "::1"}
-    except httpx.InvalidURL:
-        return False
-
-
-def check_url(url: str) -> None:
-    """Let pass what a request can be sent to.
-
-    Raises:
-        ValueError: `url` is no http or https URL.
-    """
-    try:
-        parts = urlsplit(url)  # refuses half an IPv6 address, which httpx lets pass
-        usable = parts.scheme in {"http", "https"} and httpx.URL(url).host != ""
-    except (ValueError, httpx.InvalidURL):
-        usable = False
-    if not usable:
-        raise ValueError(f"{url!r} is no http or https URL, such as http://127.0.0.1:8080")
-
-
-class _Bearer(httpx.Auth):
-    """Sends the token, and where it can be fetched a fresh one once after a 401."""
-
-    def __init__(self, token: Token) -> None:
-        self._fetch = token if callable(token) else None
-        self._token = None if callable(token) else checked_token(token)
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        is_fresh = self._token is None
-        request.headers["Authorization"] = f"Bearer {self._token or self._fetched()}"
-        response = yield request
-        if response.status_code == 401 and self._fetch is not None and not is_fresh:
-            request.headers["Authorization"] = f"Bearer {self._fetched()}"
-            yield request
-
-    def _fetched(self) -> str:
-        assert self._fetch is not None  # noqa: S101 - without a token there is where to fetch one
-        self._token = checked_token(self._fetch())
-        return self._token
-
-
-def checked_token(token: str) -> str:
-    """A token, once it is known that it can stand in a header.
-
-    Raises:
-        ValueError: it can't.
-    """
-    if not (token and token.isascii() and token.isprintable()):
-        raise ValueError("the token is empty or holds characters that no token has")
-    return token
-
-
 class Connection:
     """Speaks JSON to one server. Threads may share it.
 
@@ -134,19 +83,17 @@ class Connection:
         retry_seconds: for how long a request may be repeated after connection failures and the answers
             429, 502, 503 and 504. A server that never answered at all is given up after 3 s: its address
             is more likely wrong.
+        insecure: whether the server may be another machine that is asked over plain http.
 
     Raises:
-        ValueError: `url` is no http or https URL, or `token` can't stand in a header.
+        ValueError: as `endpoint.opened`.
     """
 
-    def __init__(self, url: str, token: Token, *, retry_seconds: float) -> None:
+    def __init__(self, url: str, token: Token, *, retry_seconds: float, insecure: bool = False) -> None:
         self.url = url.rstrip("/")
         self._retry_seconds = retry_seconds
         self._has_answered = False
-        check_url(self.url)
-        # A proxy that the environment names can't reach this machine's own ports.
-        through_proxy = not is_loopback(url)
-        self._http = httpx.Client(auth=_Bearer(token), timeout=_REQUEST_SECONDS, trust_env=through_proxy)
+        self._http = opened(self.url, token, timeout=_REQUEST_SECONDS, insecure=insecure)
 
     def close(self) -> None:
         """Close the sockets."""
@@ -165,6 +112,7 @@ class Connection:
         Raises:
             ApiError: the server refused.
             ConnectionFailed: no answer within the time for retries.
+            ValueError: the request names something that is too long for a URL.
         """
         response, repeated = self._send(method, path, **request)
         if not response.is_success:
@@ -187,6 +135,7 @@ class Connection:
         Raises:
             ApiError: the server refused, or what it sends are no events.
             ConnectionFailed: it can't be reached, or the stream broke.
+            ValueError: as `ask`.
         """
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last_id} if last_id else {})
         silence = httpx.Timeout(_REQUEST_SECONDS, read=_SILENT_SECONDS)
@@ -201,12 +150,18 @@ class Connection:
                 yield from httpx_sse.EventSource(response).iter_sse()
         except httpx_sse.SSEError:
             raise self._foreign(response) from None
-        except httpx.HTTPError as error:
-            raise ConnectionFailed(self.url, str(error) or type(error).__name__) from error
+        except _FAILURES as error:
+            raise self._failed(error) from error
+        except httpx.InvalidURL:
+            raise ValueError(_TOO_LONG) from None
 
     def patience(self) -> float:
         """For how many seconds to try again."""
-        return self._retry_seconds if self._has_answered else min(self._retry_seconds, _FIRST_CONTACT_SECONDS)
+        return self._retry_seconds if self._has_answered else min(self._retry_seconds, FIRST_CONTACT_SECONDS)
+
+    def _failed(self, error: Exception) -> ConnectionFailed:
+        reason = "no such host" if isinstance(error, UnicodeError) else str(error) or type(error).__name__
+        return ConnectionFailed(self.url, reason)
 
     def _foreign(self, response: httpx.Response) -> ApiError:
         status = response.status_code
@@ -236,10 +191,12 @@ class Connection:
                 response = self._http.request(method, self.url + path, **request)
             except _RETRIED_FAILURES as error:
                 if not pauses.allow(wait):
-                    raise ConnectionFailed(self.url, str(error) or type(error).__name__) from error
+                    raise self._failed(error) from error
                 unseen = True
-            except httpx.HTTPError as error:
-                raise ConnectionFailed(self.url, str(error) or type(error).__name__) from error
+            except _FAILURES as error:
+                raise self._failed(error) from error
+            except httpx.InvalidURL:
+                raise ValueError(_TOO_LONG) from None
             else:
                 self._has_answered = True
                 wait = _retry_after(response)

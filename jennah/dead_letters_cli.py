@@ -28,7 +28,9 @@ Ids = Annotated[
     typer.Argument(metavar="ID", help="The messages' ids, as the list shows them.", show_default=False),
 ]
 All = Annotated[bool, typer.Option("--all", help="All of them, instead of ids.")]
-Most = Annotated[int, typer.Option("--limit", min=1, help="With --all: how many of each topic at most.")]
+Most = Annotated[
+    int, typer.Option("--limit", min=1, max=1_000_000, help="With --all: how many of each topic at most.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 

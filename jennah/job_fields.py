@@ -1,4 +1,4 @@
-"""What a submission may ask for, and by which key it may be named."""
+"""What a submission may ask for, by which key it may be named, and by which id its job."""
 
 from __future__ import annotations
 
@@ -20,6 +20,17 @@ def checked_key(idempotency_key: str) -> str:
     raise ValueError(
         f"an idempotency key is 1 to {_LONGEST_KEY} printable ASCII characters, with no blank at its ends"
     )
+
+
+def checked_id(job_id: str) -> str:
+    """A job's id, once it is known that it can stand in a path.
+
+    Raises:
+        ValueError: it can't.
+    """
+    if not job_id.strip(".") or "/" in job_id:
+        raise ValueError(f"{job_id!r} is no job id: take one that a submission or the list of jobs gave")
+    return job_id
 
 
 class JobFields(TypedDict, total=False):

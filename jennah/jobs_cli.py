@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import itertools
 import sys
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jennah import output
 from jennah.arguments import App
-from jennah.options import AsJson, JobId, JobIds, Profile, TenantId, Token, Url
+from jennah.job_fields import checked_id
+from jennah.options import AsJson, Insecure, JobId, JobIds, Profile, TenantId, Token, Url
+
+if TYPE_CHECKING:
+    from jennah.client import ApiError, Job
 
 _PAGE_SIZE = 100
 
@@ -26,11 +31,12 @@ def get(
     url: Url = None,
     id_token: Token = None,
     profile: Profile = None,
+    insecure: Insecure = False,
 ) -> None:
     """Show a job and its attempts."""
     from jennah import access, render
 
-    with access.connect(url, id_token, profile) as client:
+    with access.connect(url, id_token, profile, insecure=insecure) as client:
         job = client.get_job(job_id, tenant_id=tenant)
     if as_json:
         output.print_json(job.as_json)
@@ -53,7 +59,7 @@ def list_(
         str | None,
         typer.Option("--tenant", metavar="ID", help="For operators: whose; - for everybody's."),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many at most.")] = 50,
     columns: Annotated[
         str | None,
         typer.Option(metavar="NAMES", help="What to show, e.g. job,status,detail: see docs/cli.md."),
@@ -62,13 +68,14 @@ def list_(
     url: Url = None,
     id_token: Token = None,
     profile: Profile = None,
+    insecure: Insecure = False,
 ) -> None:
     """List jobs, newest first."""
     from jennah import access, filters, job_columns
 
     shown = job_columns.parse(columns)
     since = filters.since(created_after)
-    with access.connect(url, id_token, profile) as client:
+    with access.connect(url, id_token, profile, insecure=insecure) as client:
         found = client.list_jobs(
             status=status and status.upper(),
             created_after=since,
@@ -101,16 +108,25 @@ def watch(
     url: Url = None,
     id_token: Token = None,
     profile: Profile = None,
+    insecure: Insecure = False,
 ) -> None:
     """Follow jobs to their end; exit 0 if all COMPLETED, else 1."""
     from jennah import access
 
-    with access.connect(url, id_token, profile, retry_seconds=access.PATIENT) as client:
-        jobs = output.follow(client, job_ids, sys.stderr if as_json else sys.stdout)
+    refused: dict[str, ApiError] = {}
+    with access.connect(url, id_token, profile, insecure=insecure, retry_seconds=access.PATIENT) as client:
+        jobs = output.follow(client, job_ids, sys.stderr if as_json else sys.stdout, refused)
     if as_json:
-        shown = [job.as_json for job in jobs]
-        output.print_json(shown[0] if len(job_ids) == 1 else shown)
-    output.exit_by_outcome(jobs)
+        _print_jobs(job_ids, jobs, refused)
+    output.exit_by_outcome(jobs, refused)
+
+
+def _print_jobs(job_ids: Sequence[str], jobs: Sequence[Job], refused: Mapping[str, ApiError]) -> None:
+    """Print what became of the jobs: a list, or of a single one the job itself where there is one."""
+    if len(job_ids) > 1:
+        output.print_json(output.jobs_json(job_ids, jobs, refused))
+    elif jobs:
+        output.print_json(jobs[0].as_json)
 
 
 @app.command()
@@ -123,13 +139,14 @@ def history(
     url: Url = None,
     id_token: Token = None,
     profile: Profile = None,
+    insecure: Insecure = False,
 ) -> None:
     """Show a job's audit trail as a timeline: every change of its status, oldest first."""
     from jennah import access, timeline
 
     if follow and tenant:
         raise typer.BadParameter("goes without --tenant: only your own jobs can be followed", param_hint="-f")
-    with access.connect(url, id_token, profile, retry_seconds=access.PATIENT) as client:
+    with access.connect(url, id_token, profile, insecure=insecure, retry_seconds=access.PATIENT) as client:
         if follow:
             for transition in client.follow_transitions(job_id):
                 if as_json:
@@ -160,12 +177,13 @@ def logs(
     url: Url = None,
     id_token: Token = None,
     profile: Profile = None,
+    insecure: Insecure = False,
 ) -> None:
     """Print what a job has written, stdout and stderr."""
     from jennah import access, render
 
     patience = access.PATIENT if follow else access.QUICK
-    with access.connect(url, id_token, profile, retry_seconds=patience) as client:
+    with access.connect(url, id_token, profile, insecure=insecure, retry_seconds=patience) as client:
         read = client.follow_logs if follow else client.read_logs
         for entry in read(job_id, attempt=attempt, task=task):
             if as_json:
@@ -178,22 +196,37 @@ def logs(
 
 @app.command()
 def cancel(
-    job_id: JobId,
+    job_ids: JobIds,
     *,
     as_json: AsJson = False,
     url: Url = None,
     id_token: Token = None,
     profile: Profile = None,
+    insecure: Insecure = False,
 ) -> None:
-    """Cancel a job."""
+    """Cancel jobs; it fails where one has ended otherwise."""
     from jennah import access
+    from jennah.client import ApiError
 
-    with access.connect(url, id_token, profile) as client:
-        job = client.cancel_job(job_id)
+    cancelled: list[Job] = []
+    refused: dict[str, ApiError] = {}
+    with access.connect(url, id_token, profile, insecure=insecure) as client:
+        for job_id in dict.fromkeys(map(checked_id, job_ids)):
+            try:
+                job = client.cancel_job(job_id)
+            except ApiError as error:
+                if not access.is_about_one_job(error):
+                    raise
+                refused[job_id] = error
+                output.tell_refused({job_id: error})
+                continue
+            cancelled.append(job)
+            if not as_json:
+                typer.echo(f"{job.job_id} {job.status}")
     if as_json:
-        output.print_json(job.as_json)
-    else:
-        typer.echo(f"{job.job_id} {job.status}")
+        _print_jobs(job_ids, cancelled, refused)
+    if refused:
+        raise typer.Exit(output.REFUSED)
 
 
 @app.command()
@@ -204,31 +237,38 @@ def delete(
     url: Url = None,
     id_token: Token = None,
     profile: Profile = None,
+    insecure: Insecure = False,
 ) -> None:
     """Delete jobs that have ended, with their audit trails; it fails where one can't be."""
     from jennah import access
-    from jennah.connection import ApiError
+    from jennah.client import ApiError
 
     deleted: list[str] = []
-    left = list(job_ids)
+    refused: dict[str, ApiError] = {}
     try:
-        with access.connect(url, id_token, profile) as client:
+        with access.connect(url, id_token, profile, insecure=insecure) as client:
+            left = list(dict.fromkeys(map(checked_id, job_ids)))
             while left:
-                refusals: dict[str, ApiError] = {}
+                before = len(deleted)
                 for job_id in left:
                     try:
                         client.delete_job(job_id)
                     except ApiError as error:
-                        if error.status != 409:
+                        if not access.is_about_one_job(error):
                             raise
-                        refusals[job_id] = error
+                        refused[job_id] = error
                         continue
+                    refused.pop(job_id, None)
                     deleted.append(job_id)
                     if not as_json:
                         typer.echo(f"{job_id} deleted")
-                if len(refusals) == len(left):
-                    raise refusals[left[0]]
-                left = list(refusals)  # the first of a batch goes after the others
+                # The first of a batch goes after the others.
+                waiting = [job_id for job_id, error in refused.items() if error.status == 409]
+                left = waiting if len(deleted) > before else []
     finally:
         if as_json:
-            output.print_json({"deleted": deleted})
+            why = [{"job_id": job_id} | output.refusal_json(error) for job_id, error in refused.items()]
+            output.print_json({"deleted": deleted, "refused": why})
+        output.tell_refused(refused)
+    if refused:
+        raise typer.Exit(output.REFUSED)

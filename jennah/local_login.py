@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from jennah.connection import check_url, is_loopback
+from jennah.endpoint import check_url, is_loopback
 from jennah.local.tokens import fetch_token
 from jennah.output import MISUSED, UNREACHABLE, CommandFailed
 

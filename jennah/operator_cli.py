@@ -51,12 +51,15 @@ def check(
         int, typer.Option(min=0, help="How many violations to print; all are counted.", metavar="N")
     ] = 100,
     *,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit 1 as well where checks of jobs are long overdue.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Judge every job's row, history and attempts; exit 1 if they break an invariant."""
     from jennah.operations import check_command
 
-    check_command.check(tenant_id=tenant, limit=limit_violations, as_json=as_json)
+    check_command.check(tenant_id=tenant, limit=limit_violations, strict=strict, as_json=as_json)
 
 
 @app.command(rich_help_panel=_PANEL)

@@ -26,6 +26,14 @@ Profile = Annotated[
         "--profile", envvar="JENNAH_PROFILE", metavar="NAME", help="The server and login that 'login' saved."
     ),
 ]
+Insecure = Annotated[
+    bool,
+    typer.Option(
+        "--insecure",
+        envvar="JENNAH_INSECURE",
+        help="Send the token over plain http to another machine, too.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id.", show_default=False)]
 JobIds = Annotated[list[str], typer.Argument(metavar="ID", help="The jobs' ids.", show_default=False)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from jennah.client import Client, Job
+    from jennah.client import ApiError, Client, Job
 
 
 class CommandFailed(typer.TyperException):
@@ -65,26 +65,63 @@ def discard() -> None:
     os.close(nowhere)
 
 
-def follow(client: Client, job_ids: Sequence[str], stream: TextIO) -> list[Job]:
-    """Show jobs until all are final; give them back as they ended."""
+def tell_refused(refused: Mapping[str, ApiError]) -> None:
+    """Tell on stderr which jobs something was refused of, and why."""
+    from jennah.access import sentence
+    from jennah.render import printable
+
+    for job_id, error in refused.items():
+        typer.echo(f"jennah: {printable(f'{job_id}: {sentence(error)}')}.", err=True)
+
+
+def jobs_json(
+    job_ids: Sequence[str], jobs: Sequence[Job], refused: Mapping[str, ApiError]
+) -> list[dict[str, Any]]:
+    """The jobs in the order asked for; in the place of one that was refused, why."""
+    shown = {job.job_id: job.as_json for job in jobs}
+    shown |= {job_id: {"job_id": job_id, "refused": refusal_json(error)} for job_id, error in refused.items()}
+    asked = [shown.pop(job_id) for job_id in dict.fromkeys(job_ids) if job_id in shown]
+    return asked + list(shown.values())  # the latter where a server calls a job otherwise
+
+
+def refusal_json(error: ApiError) -> dict[str, str]:
+    """Why something was refused."""
+    return {"code": error.code, "message": error.message}
+
+
+def follow(client: Client, job_ids: Sequence[str], stream: TextIO, refused: dict[str, ApiError]) -> list[Job]:
+    """Show jobs until all are final; give them back as they ended.
+
+    Args:
+        client: asks for them.
+        job_ids: the jobs.
+        stream: where they are shown.
+        refused: takes those of several that there are not; that is told at once, and the others go on.
+    """
     from jennah import live, render
 
+    def missing(job_id: str, error: ApiError) -> None:
+        refused[job_id] = error
+        tell_refused({job_id: error})
+
     try:
-        return live.follow(client, job_ids, render.console_on(stream))
+        return live.follow(client, job_ids, render.console_on(stream), missing)
     except KeyboardInterrupt:
         goes_on = "The job goes on" if len(job_ids) == 1 else "The jobs go on"
         typer.echo(f"{goes_on} without you: jennah watch {' '.join(job_ids)}", err=True)
         raise
 
 
-def exit_by_outcome(jobs: Sequence[Job]) -> None:
+def exit_by_outcome(jobs: Sequence[Job], refused: Mapping[str, ApiError]) -> None:
     """End the command with 1 unless all jobs COMPLETED.
 
     Raises:
-        Exit: not all did.
+        Exit: not all did, or there were some that there are not: they were told.
     """
     bad = [job for job in jobs if job.status != "COMPLETED"]
     if not bad:
+        if refused:
+            raise typer.Exit(REFUSED)
         return
     ended = (
         f"the job ended {bad[0].status}"

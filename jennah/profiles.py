@@ -49,12 +49,14 @@ class Profile:
         audience: gcloud gives ID tokens for it.
         impersonate: the service account that gcloud's are of; None is gcloud's own account.
         token_command: prints a token instead; run without a shell.
+        insecure: whether tokens may go there over plain http.
     """
 
     url: str
     audience: str | None = None
     impersonate: str | None = None
     token_command: str | None = None
+    insecure: bool = False
 
     def __post_init__(self) -> None:
         if self.token_command is not None and (self.audience or self.impersonate):
@@ -111,7 +113,7 @@ class Profiles:
         try:
             documents = core_yaml.documents(file.read_text(encoding="utf-8"))
             content = documents[0] if documents and documents[0] is not None else {}
-            by_name = {name: Profile(**_texts(entry)) for name, entry in content.get("profiles", {}).items()}
+            by_name = {name: Profile(**_fields(entry)) for name, entry in content.get("profiles", {}).items()}
             default = content.get("default")
         except (FileNotFoundError, NotADirectoryError):
             return cls()
@@ -135,7 +137,7 @@ class Profiles:
         """
         file = path()
         shown = {
-            name: {key: value for key, value in asdict(profile).items() if value is not None}
+            name: {key: value for key, value in asdict(profile).items() if value not in (None, False)}
             for name, profile in self.by_name.items()
         }
         content = core_yaml.dump({"default": self.default, "profiles": shown})
@@ -171,9 +173,11 @@ def path() -> Path:
     return Path(os.environ.get("JENNAH_CONFIG") or Path(typer.get_app_dir("jennah")) / "config.yaml")
 
 
-def _texts(entry: Any) -> dict[str, str]:
-    if not isinstance(entry, dict) or not all(isinstance(value, str) for value in entry.values()):
-        raise TypeError("a profile is a mapping of texts")
+def _fields(entry: Any) -> dict[str, Any]:
+    if not isinstance(entry, dict) or not all(
+        isinstance(value, bool if name == "insecure" else str) for name, value in entry.items()
+    ):
+        raise TypeError("a profile is a mapping of texts, but for 'insecure: true'")
     return entry
 
 

@@ -8,7 +8,7 @@ import typer
 
 from jennah import output
 from jennah.arguments import App
-from jennah.options import AsJson, Profile
+from jennah.options import AsJson, Insecure, Profile
 
 PANEL = "Servers and logins"
 
@@ -37,6 +37,7 @@ def login(
     token_command: Annotated[
         str | None, typer.Option(metavar="COMMAND", help="What prints an ID token, instead of gcloud.")
     ] = None,
+    insecure: Insecure = False,
     as_json: AsJson = False,
 ) -> None:
     """Try a server and a way to log in to it, and save them as a profile. No token is kept."""
@@ -45,9 +46,15 @@ def login(
     from jennah.profiles import Profiles
 
     with access.failures(url):
-        profile = Saved(url=url, audience=audience, impersonate=impersonate, token_command=token_command)
+        profile = Saved(
+            url=url,
+            audience=audience,
+            impersonate=impersonate,
+            token_command=token_command,
+            insecure=insecure,
+        )
         known = Profiles.load()
-    with access.connect_to(url, profile) as client:
+    with access.connect_to(url, profile, insecure=insecure) as client:
         tenant = client.find_tenant()
     with access.failures(url):
         known.by_name[name], known.default = profile, name

@@ -12,10 +12,10 @@ import typer
 
 from jennah import output, submit_options
 from jennah.arguments import App, words_after_dashes
-from jennah.options import AsJson, JobId, Profile, Token, Url
+from jennah.options import AsJson, Insecure, JobId, Profile, Token, Url
 
 if TYPE_CHECKING:
-    from jennah.client import Client, Job
+    from jennah.client import ApiError, Client, Job
 
 Wait = Annotated[bool, typer.Option("--wait", help="Follow to the end; exit 0 if all COMPLETED, else 1.")]
 
@@ -76,6 +76,7 @@ def submit(
     url: Url = None,
     id_token: Token = None,
     profile: Profile = None,
+    insecure: Insecure = False,
 ) -> None:
     """Submit a job and print its id."""
     from jennah import access, request_files
@@ -115,7 +116,7 @@ def submit(
     if "image_uri" not in request:
         raise typer.BadParameter("there is none: give one, or a --file that names it", param_hint="IMAGE")
     with access.connect(
-        url, id_token, profile, retry_seconds=access.PATIENT if wait else access.QUICK
+        url, id_token, profile, insecure=insecure, retry_seconds=access.PATIENT if wait else access.QUICK
     ) as client:
         with _outcome_told():
             job = client.submit_request(request, idempotency_key=idempotency_key)
@@ -137,13 +138,14 @@ def batch(
     url: Url = None,
     id_token: Token = None,
     profile: Profile = None,
+    insecure: Insecure = False,
 ) -> None:
     """Submit up to 100 jobs from a file, all or none, and print their ids."""
     from jennah import access, request_files
 
     requests = request_files.many(file)
     with access.connect(
-        url, id_token, profile, retry_seconds=access.PATIENT if wait else access.QUICK
+        url, id_token, profile, insecure=insecure, retry_seconds=access.PATIENT if wait else access.QUICK
     ) as client:
         with _outcome_told():
             jobs = client.submit_jobs(requests, idempotency_key=idempotency_key)
@@ -160,12 +162,13 @@ def retry(
     url: Url = None,
     id_token: Token = None,
     profile: Profile = None,
+    insecure: Insecure = False,
 ) -> None:
     """Submit a job that FAILED or was CANCELLED again, as a new one, and print its id."""
     from jennah import access
 
     with access.connect(
-        url, id_token, profile, retry_seconds=access.PATIENT if wait else access.QUICK
+        url, id_token, profile, insecure=insecure, retry_seconds=access.PATIENT if wait else access.QUICK
     ) as client:
         with _outcome_told():
             job = client.retry_job(job_id, idempotency_key=idempotency_key)
@@ -192,17 +195,18 @@ def _file_words(image: str | None, command: list[str], after: int | None) -> tup
 def _finish(client: Client, jobs: list[Job], *, wait: bool, as_json: bool, listed: bool) -> None:
     """Print what was submitted, and follow it if that is asked for."""
     ids = [job.job_id for job in jobs]
+    refused: dict[str, ApiError] = {}
     if not as_json:
         typer.echo("\n".join(ids))
     try:
         if wait:
-            jobs = output.follow(client, ids, sys.stderr)
+            jobs = output.follow(client, ids, sys.stderr, refused)
         elif sys.stderr.isatty() and not as_json:
             typer.echo(f"Follow {'them' if listed else 'it'} with: jennah watch {' '.join(ids)}", err=True)
     finally:
         # Also where they can't be followed: they are submitted, and only their ids lead to them.
         if as_json:
-            shown = [job.as_json for job in jobs]
+            shown = output.jobs_json(ids, jobs, refused)
             output.print_json(shown if listed else shown[0])
     if wait:
-        output.exit_by_outcome(jobs)
+        output.exit_by_outcome(jobs, refused)

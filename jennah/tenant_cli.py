@@ -9,7 +9,7 @@ import typer
 
 from jennah import output
 from jennah.arguments import App
-from jennah.options import AsJson, Profile, Token, Url
+from jennah.options import AsJson, Insecure, Profile, Token, Url
 
 _NONE_YET = "you have no tenant on this server yet: your first 'jennah submit' makes it"
 
@@ -18,12 +18,17 @@ app = App(help="Who you are on a server.", no_args_is_help=True)
 
 @app.command(name="show")
 def show(
-    *, as_json: AsJson = False, url: Url = None, id_token: Token = None, profile: Profile = None
+    *,
+    as_json: AsJson = False,
+    url: Url = None,
+    id_token: Token = None,
+    profile: Profile = None,
+    insecure: Insecure = False,
 ) -> None:
     """Show your tenant and its limits."""
     from jennah import access, render
 
-    with access.connect(url, id_token, profile) as client:
+    with access.connect(url, id_token, profile, insecure=insecure) as client:
         found = client.find_tenant()
         if found is None:
             raise output.CommandFailed(_NONE_YET, output.REFUSED)
@@ -41,9 +46,11 @@ def delete(
     url: Url = None,
     id_token: Token = None,
     profile: Profile = None,
+    insecure: Insecure = False,
 ) -> None:
     """Delete your tenant with all its jobs: those that live are cancelled, no new ones are taken."""
     from jennah import access
+    from jennah.client import ApiError
 
     if not yes:
         if not sys.stdin.isatty():
@@ -52,10 +59,16 @@ def delete(
             )
         if not typer.confirm("Delete your tenant with all its jobs?", err=True):
             raise output.CommandFailed("nothing was deleted", output.REFUSED)
-    with access.connect(url, id_token, profile) as client:
-        if client.find_tenant() is None:
+    with access.connect(url, id_token, profile, insecure=insecure) as client:
+        found = client.find_tenant()
+        try:
+            deleted = found and (client.delete_tenant() or found)
+        except ApiError as error:
+            if error.code != "NOT_FOUND":
+                raise
+            deleted = None  # somebody else was faster
+        if deleted is None:
             raise output.CommandFailed(_NONE_YET, output.REFUSED)
-        deleted = client.delete_tenant()
     if as_json:
         output.print_json(deleted.as_json)
     else:

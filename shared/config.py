@@ -75,6 +75,15 @@ class Timing:
         """How long after a job's end a Batch job may still appear for it."""
         return self.function_timeout + self.create_deadline + self.settle_margin
 
+    @property
+    def ahead(self) -> timedelta:
+        """How much sooner than planned a look at a job in Batch is due.
+
+        One that is due a tick after the last look would miss that tick by what the look itself took, and by
+        the spread of planned times: up to 14 s and 6 s of a minute.
+        """
+        return self.tick / 3
+
 
 @dataclass(frozen=True, slots=True)
 class JobNetwork:

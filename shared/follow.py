@@ -197,11 +197,14 @@ class Follower:
 
     def spacing(self, job: Job) -> timedelta:
         """How long until the next look: as long as the job has not moved, so that it doubles each time."""
+        ahead = timedelta()
         if job.status is JobStatus.PENDING:
             shortest, longest = self._timing.pending_check, self._timing.pending_check_limit
         else:
             shortest, longest = self._timing.live_check, self._timing.live_check_limit
-        return min(max(self.age(job), shortest), longest) * (1 + _SPREAD * self._jitter())
+            ahead = self._timing.ahead
+        planned = min(max(self.age(job), shortest), longest) * (1 + _SPREAD * self._jitter())
+        return max(planned - ahead, timedelta())
 
     def _event(self, job: Job, record: BatchRecord | None) -> Event | None:
         attempt = job.attempt

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from itertools import pairwise
 from types import MappingProxyType
@@ -253,7 +253,7 @@ def _next_check(job: Job, event: Event, *, now: datetime, timing: Timing) -> dat
         case JobStatus.PENDING:
             return job.not_before or now + timing.pending_check
         case JobStatus.SCHEDULED | JobStatus.RUNNING:
-            return now + timing.live_check
+            return now + max(timing.live_check - timing.ahead, timedelta())
         case JobStatus.COMPLETED:
             return None
         case JobStatus.FAILED | JobStatus.CANCELLED:

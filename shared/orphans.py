@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from threading import Lock
 
 from shared.batch import BatchRecord, BatchState, our_labels
 from shared.batch_ids import parse_batch_id
@@ -17,8 +20,30 @@ from shared.telemetry import emit
 # More orphans than this in one sweep are likelier a wrong database or a wrong deployment than orphans.
 _MOST_CANCELLED = 20
 
+# 200 Batch jobs each: with a few seconds for them, time mostly ends first.
+MOST_PAGES = 30
+
+_MOST_FAILURES = 3
+
 # In the order in which a Batch job goes through them: one that moves on during the sweep is met again.
 _RUNNING = (BatchState.QUEUED, BatchState.SCHEDULED, BatchState.RUNNING)
+
+
+@dataclass(slots=True)
+class _Sweep:
+    """A sweep under way.
+
+    Attributes:
+        states: those of Batch jobs that are still to be listed.
+        page_token: where the listing of the first of them goes on.
+        found: names of orphans, to be cancelled at the end.
+        failures: calls that failed in a row.
+    """
+
+    states: deque[BatchState] = field(default_factory=lambda: deque(_RUNNING))
+    page_token: str = ""
+    found: dict[str, BatchRecord] = field(default_factory=dict)
+    failures: int = 0
 
 
 class Orphans:
@@ -29,45 +54,105 @@ class Orphans:
         batch: GCP Batch.
         settings: the deployment's.
         now: the clock.
+        most_pages: how many pages of Batch's listing one tick reads.
     """
 
     def __init__(
-        self, *, reads: Reads, batch: Batch, settings: Settings, now: Callable[[], datetime]
+        self,
+        *,
+        reads: Reads,
+        batch: Batch,
+        settings: Settings,
+        now: Callable[[], datetime],
+        most_pages: int = MOST_PAGES,
     ) -> None:
         self._reads = reads
         self._batch = batch
         self._settings = settings
         self._now = now
+        self._most_pages = most_pages
+        self._sweep: _Sweep | None = None
+        self._turn = Lock()
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a sweep has begun that is not at its end."""
+        return self._sweep is not None
 
     def sweep(self, *, until: datetime) -> int:
-        """Look through the project's Batch jobs that run or may yet, in every region. Ends by `until`.
+        """Look through the project's Batch jobs that run or may yet, in every region, from where it stopped.
+
+        A listing that is too long for one tick goes on with the next one, page after page, or what stands
+        at its end would never be reached. Where it stopped is known to this process alone: if that ends,
+        the next hour begins anew. A call that fails is made again with the next tick, three times in all.
+
+        Args:
+            until: when no further call is begun.
 
         Returns:
-            How many were cancelled. Where more than 20 are orphans, none is: an alert is logged instead.
-            Where time runs out, those that were seen.
+            How many were cancelled now. Where more than 20 are orphans, none is: an alert is logged instead.
 
         Raises:
             Unavailable: Batch did not answer.
         """
-        # First all, then any: what is not wanted now won't be wanted a moment later either.
-        found: dict[str, BatchRecord] = {}
-        for records in self._pages():
-            found |= {record.ref.name: record for record in self._orphans(records)}
-            if len(found) > _MOST_CANCELLED:
+        if not self._turn.acquire(blocking=False):
+            return 0  # the tick before is still at it
+        try:
+            return self._go_on(until)
+        finally:
+            self._turn.release()
+
+    def _go_on(self, until: datetime) -> int:
+        sweep = self._sweep = self._sweep or _Sweep()
+        try:
+            # First all, then any: what is not wanted now won't be wanted a moment later either.
+            self._look(sweep, until)
+            if len(sweep.found) > _MOST_CANCELLED:
                 emit(
                     LogEvent.ORPHANS_LEFT_ALONE,
                     "more than %d orphans in Batch: all are left alone, an operator must look",
                     _MOST_CANCELLED,
-                    batch_job=next(iter(found)),
+                    batch_job=next(iter(sweep.found)),
                 )
+                self._sweep = None
                 return 0
-            if self._now() > until:
-                emit(
-                    LogEvent.SWEEP_CUT_SHORT,
-                    "the sweep for orphans ran out of time; the next one is in an hour",
-                )
-                break
-        for name in found:
+            cancelled = self._cancel(sweep.found, until) if not sweep.states else 0
+        except Exception:
+            sweep.failures += 1
+            if sweep.failures >= _MOST_FAILURES:
+                self._sweep = None
+            raise
+        sweep.failures = 0
+        if sweep.states or sweep.found:
+            emit(LogEvent.SWEEP_CUT_SHORT, "the sweep for orphans is long: the next tick goes on with it")
+        else:
+            self._sweep = None
+        return cancelled
+
+    def _look(self, sweep: _Sweep, until: datetime) -> None:
+        """Read pages until there are no more, or it is enough for this tick."""
+        everywhere = f"projects/{self._settings.project}/locations/-"
+        for _ in range(self._most_pages):
+            if not sweep.states or len(sweep.found) > _MOST_CANCELLED or self._now() > until:
+                return
+            page = self._batch.list_jobs(
+                everywhere,
+                deployment=self._settings.deployment,
+                state=sweep.states[0],
+                page_token=sweep.page_token,
+            )
+            sweep.found |= {record.ref.name: record for record in self._orphans(page.records)}
+            sweep.page_token = page.next_page_token
+            if not page.next_page_token:
+                sweep.states.popleft()
+
+    def _cancel(self, found: dict[str, BatchRecord], until: datetime) -> int:
+        """Cancel and forget what was found, while there is time."""
+        cancelled = 0
+        while found and self._now() <= until:
+            name = next(iter(found))
+            # One that can't be cancelled must not stand before the others: the next hour finds it again.
+            del found[name]
             key, attempt = parse_batch_id(name)
             emit(
                 LogEvent.ORPHAN_CANCELLED,
@@ -77,18 +162,8 @@ class Orphans:
                 batch_job=name,
             )
             self._batch.cancel(name)
-        return len(found)
-
-    def _pages(self) -> Iterator[Sequence[BatchRecord]]:
-        everywhere = f"projects/{self._settings.project}/locations/-"
-        for state in _RUNNING:
-            token: str | None = ""
-            while token is not None:
-                page = self._batch.list_jobs(
-                    everywhere, deployment=self._settings.deployment, state=state, page_token=token
-                )
-                yield page.records
-                token = page.next_page_token or None
+            cancelled += 1
+        return cancelled
 
     def _orphans(self, records: Sequence[BatchRecord]) -> Iterator[BatchRecord]:
         young = self._now() - self._settings.timing.orphan_age

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from shared import tracing
-from shared.batch import batch_name
+from shared.batch import BatchState, batch_name
 from shared.config import Settings
 from shared.errors import Unavailable
 from shared.follow import Batch, Follower
@@ -18,6 +18,7 @@ from shared.listing import FEW, Listings
 from shared.messages import JobMessage, Tick
 from shared.model import Actor, Job, JobKey, JobStatus
 from shared.orphans import Orphans
+from shared.rounds import CHUNK, Round
 from shared.rows import CHECK_SHARDS, Reads
 from shared.semantics import Attribute, LogEvent, Metric
 from shared.spans import checking, ticking
@@ -27,7 +28,6 @@ from shared.tenant_deletion import TenantDeletion
 from shared.transitions import Touch, Transitions
 
 _PAGE = 1000
-_CHUNK = 100  # rows held in memory: one may have 256 KiB
 
 # What one tick does at most. Beyond it, rows wait for the next.
 _MOST_CHECKS = 1000
@@ -42,28 +42,15 @@ _SLOW = timedelta(seconds=2)
 _LEAST_AGE = timedelta(seconds=5)
 
 # How much of the function's time is kept for the check that is under way when the tick's own time is over:
-# the slowest asks Batch twice and commits (10 s each at most), and then the chunk's touches are written.
+# the slowest asks Batch twice (10 s each, all pages of ListTasks together) and commits (2 s, and a last try
+# of 10 s); 13 s are left for the chunk's touches. Where that is not enough, see `Round.is_left_over`.
 _ROOM = timedelta(seconds=45)
+
+# A row that was due for so much of a tick was due when the tick before this one came.
+_NEARLY = 0.95
 
 _IN_BATCH = frozenset({JobStatus.SCHEDULED, JobStatus.RUNNING})
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-@dataclass(slots=True)
-class _Round:
-    """What one tick has done so far."""
-
-    end: datetime
-    listings: Listings
-    looked: int = 0
-    checks: int = 0
-    batch_failures: Counter[str] = field(default_factory=Counter)  # by parent: one may be down alone
-    failed: int = 0
-    published: int = 0
-    publish_failures: int = 0
-    over_cap: int = 0
-    overdue: float = 0.0  # seconds, of the longest due
-    seen: set[JobKey] = field(default_factory=set)
 
 
 class Reconciliation:
@@ -131,17 +118,18 @@ class Reconciliation:
 
     def _reconcile(self, tick: Tick, start: datetime) -> int:
         whole = max(self._timing.function_timeout - _ROOM, self._timing.function_timeout / 4)
-        sweep = self._crosses_sweep(tick)
-        done = _Round(
+        sweep = self._crosses_sweep(tick) or self._orphans.under_way
+        done = Round(
             end=start + (whole / 2 if sweep else whole),
+            before=start - max(self._timing.tick * _NEARLY, _LEAST_AGE),
             listings=Listings(self._batch, self._settings, now=self._now, few=self._few),
         )
         # First, or whoever has jobs enough would put it off for ever; and briefly.
         self._delete_tenants(until=start + whole / 8)
         while keys := [key for key in self._reads.due(self._now(), _PAGE) if key not in done.seen]:
-            for first in range(0, len(keys), _CHUNK):
+            for first in range(0, len(keys), CHUNK):
                 if not self._spent(done):
-                    self._look(keys[first : first + _CHUNK], done)
+                    self._look(keys[first : first + CHUNK], done)
             # So few that no shard can have more.
             if len(keys) < _PAGE // CHECK_SHARDS or self._spent(done):
                 break
@@ -170,9 +158,8 @@ class Reconciliation:
         try:
             self._orphans.sweep(until=until)
         except Exception:  # noqa: BLE001 - it is logged
-            emit(
-                LogEvent.SWEEP_FAILED, "the sweep for orphans failed; the next one is in an hour", error=True
-            )
+            why = "the sweep for orphans failed; the next tick goes on, or the next hour begins anew"
+            emit(LogEvent.SWEEP_FAILED, why, error=True)
 
     def _delete_tenants(self, *, until: datetime) -> None:
         try:
@@ -180,10 +167,10 @@ class Reconciliation:
         except Exception:  # noqa: BLE001 - it is logged
             emit(LogEvent.TENANT_NOT_DELETED, "no tenant is deleted; the next tick tries again", error=True)
 
-    def _spent(self, done: _Round) -> bool:
+    def _spent(self, done: Round) -> bool:
         return done.checks >= _MOST_CHECKS or self._now() > done.end
 
-    def _look(self, keys: Sequence[JobKey], done: _Round) -> None:
+    def _look(self, keys: Sequence[JobKey], done: Round) -> None:
         jobs = self._reads.many(keys)
         # Without a recorded name there may be none to derive either: such a row is judged by itself.
         in_batch = [
@@ -192,7 +179,7 @@ class Reconciliation:
         # Half of the time that is left: a listing that is slow must leave some for the jobs themselves.
         now = self._now()
         done.listings.expect(in_batch, until=now + (done.end - now) / 2)
-        touches = []
+        touches: list[Touch] = []
         for key in keys:
             if self._spent(done):
                 break
@@ -212,44 +199,62 @@ class Reconciliation:
         if touches:
             self._transitions.touch_all(touches)
 
-    def _check(self, job: Job, done: _Round) -> Touch | None:
+    def _check(self, job: Job, done: Round) -> Touch | None:
         """Do what is owed to one job. What is to be set on a job that did not move is returned."""
+        planned = Touch(job, next_check_at=self._now() + self._follower.spacing(job))
+        touch: Touch | None
+        row = job
         try:
             with checking(job):
+                if done.is_left_over(job):
+                    self._transitions.touch(planned)
+                    row = replace(job, next_check_at=planned.next_check_at)
                 if job.status is JobStatus.PENDING:
-                    return self._pending(job, done)
-                return self._in_batch(job, done)
+                    touch = self._pending(job, done, planned)
+                else:
+                    touch = self._in_batch(job, done)
         except Exception:  # noqa: BLE001 - it is logged
             # One row that can't be repaired must not stop the others, nor come first each time.
             done.failed += 1
             emit(LogEvent.CHECK_FAILED, "check failed", key=job.key, attempt=job.attempt, error=True)
-            return self._later(job, self._timing.live_check)
+            touch = self._later(job, self._timing.live_check)
+        if touch is None or (touch is planned and row is not job):
+            return None
+        return replace(touch, job=row)
 
-    def _in_batch(self, job: Job, done: _Round) -> Touch | None:
+    def _in_batch(self, job: Job, done: Round) -> Touch | None:
         parent = _parent(job)
         if done.batch_failures[parent] >= _MOST_FAILURES:
             return self._later(job, self._timing.live_check)
         done.checks += 1
+        with self._counting(parent, done):
+            if job.status.final:
+                self._follower.settle(job)
+                return None
+            record = done.listings.record(job)
+            if record is None:
+                record = self._batch.get(batch_name(job))
+        if record is not None and record.state is BatchState.FAILED:
+            # Why it failed is listed task by task. That may take long, and says nothing of other jobs.
+            parent = f"{parent}, tasks"
+            if done.batch_failures[parent] >= _MOST_FAILURES:
+                return self._later(job, self._timing.live_check)
+        with self._counting(parent, done):
+            decision = self._follower.follow(job, record, Actor.RECONCILER)
+        return None if isinstance(decision, Applied) else self._follower.waiting(job, record)
+
+    @contextmanager
+    def _counting(self, parent: str, done: Round) -> Iterator[None]:
         began = self._now()
         try:
-            touch = self._follow(job, done)
+            yield
         except Unavailable:
             done.batch_failures[parent] += self._weight(began)
             raise
         done.batch_failures[parent] = 0
-        return touch
 
-    def _follow(self, job: Job, done: _Round) -> Touch | None:
-        if job.status.final:
-            self._follower.settle(job)
-            return None
-        record = done.listings.record(job)
-        if record is None:
-            record = self._batch.get(batch_name(job))
-        decision = self._follower.follow(job, record, Actor.RECONCILER)
-        return None if isinstance(decision, Applied) else self._follower.waiting(job, record)
-
-    def _pending(self, job: Job, done: _Round) -> Touch:
+    def _pending(self, job: Job, done: Round, planned: Touch) -> Touch:
+        """Publish it, if it may be; `planned` is what is set if that was all."""
         if self._switches.dispatch_paused():
             return self._follower.paused(job)
         if done.published >= _MOST_PUBLISHED:
@@ -263,7 +268,7 @@ class Reconciliation:
                 _say_repeated(job)
                 done.published += 1
                 done.publish_failures = 0
-                return Touch(job=job, next_check_at=self._now() + self._follower.spacing(job))
+                return planned
             done.publish_failures += self._weight(began)
         return self._later(job, self._timing.pending_check)
 

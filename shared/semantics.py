@@ -37,7 +37,7 @@ class LogEvent(Enum):
     RECONCILE_TICK = "reconcile_tick", logging.INFO
     CHECK_FAILED = "check_failed", logging.ERROR
     SWEEP_FAILED = "sweep_failed", logging.ERROR
-    SWEEP_CUT_SHORT = "sweep_cut_short", logging.WARNING
+    SWEEP_CUT_SHORT = "sweep_cut_short", logging.INFO
     ORPHAN_CANCELLED = "orphan_cancelled", logging.WARNING
     ORPHANS_LEFT_ALONE = "orphans_left_alone", logging.ERROR
     BATCH_JOB_FOREIGN = "batch_job_foreign", logging.WARNING

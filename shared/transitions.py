@@ -176,23 +176,35 @@ class Transitions:
             try:
                 at = commit(self._database, _writer(job, applied, event, actor), patience=self._patience)
             except PerhapsApplied:
-                found = self._applied_at(job, applied, actor)
-                if found is None:
+                stored = self._applied_before(job, applied, actor)
+                if stored is None:
                     raise
-                at = found
-        done = Applied(_dated(applied.job, job, at), applied.steps)
+            else:
+                stored = _dated(applied.job, job, at)
+        done = Applied(stored, applied.steps)
         transition_log.applied(job, done, event, actor)
         return done
 
-    def _applied_at(self, before: Job, applied: Applied, actor: Actor) -> datetime | None:
-        """When these very steps were committed; None if others were, or none. 1 RPC."""
+    def _applied_before(self, before: Job, applied: Applied, actor: Actor) -> Job | None:
+        """The row after these steps, if it is they that were committed; 2 RPCs, else 1.
+
+        A rival with the same news may have written the very same: then both tell of it. Its row is the one
+        that is returned, for it may have drawn another time for the next attempt.
+        """
         wanted = _step_rows(applied, actor)
         rows = self._reads.transitions(before.key, after=transition_id(before.version), limit=len(wanted))
         stored = [
             (row.transition_id, row.from_status, row.to_status, row.reason, row.actor, row.attempt)
             for row in rows
         ]
-        return rows[0].transitioned_at if stored == wanted else None
+        if stored != wanted:
+            return None
+        job = self._reads.job(before.key)
+        if job is not None and job.version == applied.job.version:
+            return job
+        # Somebody went on meanwhile.
+        at = rows[0].transitioned_at
+        return _dated(applied.job, before, at) if at else applied.job
 
     def _commit_new(self, decisions: Sequence[Applied], actor: Actor) -> list[Applied]:
         with ExitStack() as spans:

@@ -29,31 +29,30 @@ resource "google_monitoring_dashboard" "jennah" {
     mosaicLayout = {
       columns = 12
       tiles = [
-        for number, chart in local.charts : {
-          xPos   = 6 * (number % 2)
-          yPos   = 4 * floor(number / 2)
-          width  = 6
-          height = 4
-          widget = {
-            title = chart.title
-            xyChart = {
-              dataSets = [{
-                plotType = "LINE"
-                timeSeriesQuery = {
-                  timeSeriesFilter = {
-                    filter = chart.filter
-                    aggregation = {
-                      alignmentPeriod    = "60s"
-                      perSeriesAligner   = chart.aligner
-                      crossSeriesReducer = chart.reducer
-                      groupByFields      = chart.by
+        # Monitoring keeps no zeros and no empty lists: said, they would be a change in every plan.
+        for number, chart in local.charts : merge(
+          { for name, place in { xPos = 6 * (number % 2), yPos = 4 * floor(number / 2) } : name => place if place > 0 },
+          { width = 6, height = 4 },
+          {
+            widget = {
+              title = chart.title
+              xyChart = {
+                dataSets = [{
+                  plotType = "LINE"
+                  timeSeriesQuery = {
+                    timeSeriesFilter = {
+                      filter = chart.filter
+                      aggregation = merge(
+                        { alignmentPeriod = "60s", perSeriesAligner = chart.aligner, crossSeriesReducer = chart.reducer },
+                        { for name, fields in { groupByFields = chart.by } : name => fields if length(fields) > 0 },
+                      )
                     }
                   }
-                }
-              }]
+                }]
+              }
             }
-          }
-        }
+          },
+        )
       ]
     }
   })

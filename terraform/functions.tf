@@ -37,6 +37,23 @@ locals {
     },
     var.environment,
   )
+
+  # Which function reads which secret, once however many variables come from it.
+  secret_readers = merge([
+    for entry in values(var.secret_environment) : {
+      for function in entry.functions : "${function}/${entry.secret}" => { function = function, secret = entry.secret }
+    }
+  ]...)
+}
+
+# For a function's own secrets alone: secrets of tenants are none of its business (docs/security.md).
+resource "google_secret_manager_secret_iam_member" "functions" {
+  for_each = local.secret_readers
+
+  project   = var.project_id
+  secret_id = each.value.secret
+  role      = "roles/secretmanager.secretAccessor"
+  member    = google_service_account.functions[each.value.function].member
 }
 
 resource "google_cloudfunctions2_function" "functions" {
@@ -75,6 +92,17 @@ resource "google_cloudfunctions2_function" "functions" {
     min_instance_count               = each.value.size.min_instances
     max_instance_count               = each.value.size.max_instances
     environment_variables            = merge(local.environment, { THREADS = tostring(each.value.size.concurrency) })
+
+    dynamic "secret_environment_variables" {
+      for_each = { for name, entry in var.secret_environment : name => entry if contains(entry.functions, each.key) }
+
+      content {
+        project_id = var.project_id
+        key        = secret_environment_variables.key
+        secret     = secret_environment_variables.value.secret
+        version    = secret_environment_variables.value.version
+      }
+    }
   }
 
   # A function that starts without its rights answers errors until it has them.
@@ -85,6 +113,8 @@ resource "google_cloudfunctions2_function" "functions" {
     google_project_iam_member.build_writes_logs,
     google_project_iam_member.submission_reads_logs,
     google_pubsub_topic_iam_member.functions_publish_jobs,
+    google_secret_manager_secret_iam_member.functions,
+    google_service_account_iam_member.scheduling_acts_as_job,
     google_spanner_database_iam_member.functions,
   ]
 }

@@ -12,10 +12,11 @@ resource "google_storage_bucket" "source" {
     enabled = true
   }
 
+  # Each release is an object of its own, with one version: it goes some time after Terraform has let go of it.
   lifecycle_rule {
     condition {
-      num_newer_versions = 3
-      with_state         = "ARCHIVED"
+      days_since_noncurrent_time = 30
+      with_state                 = "ARCHIVED"
     }
     action {
       type = "Delete"

@@ -100,6 +100,14 @@ class Fault:
         """
         return int(self._faults.command("Acted", number=self._number)["count"])
 
+    def occasions(self) -> int:
+        """How often it could have acted so far: it does on its `share` of them.
+
+        Raises:
+            RuntimeError: it was released.
+        """
+        return int(self._faults.command("Acted", number=self._number)["occasions"])
+
     def release(self) -> None:
         """End it; what it holds back goes on. Doing it again does nothing."""
         self._faults.command("Release", number=self._number)

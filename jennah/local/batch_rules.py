@@ -20,11 +20,12 @@ from jennah.local.batch_specs import Refused
 
 
 class ActiveRule:
-    """A rule in force: how often it has acted and has still to act, how many it has held back."""
+    """A rule in force: how often it could act, has acted and has still to act, how many it has held back."""
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
         self.left = rule.times
+        self.occasions = 0
         self.acted = 0
         self.held = 0
         self.released = asyncio.Event()
@@ -34,14 +35,15 @@ class ActiveRule:
     def applies(self, action: Action, job_id: str, method: str, state: str) -> bool:
         """Whether it has something to say here. Every occasion is put to its share once, so ask once."""
         rule = self.rule
-        return (
+        occasion = (
             rule.action is action
             and self.left != 0
             and fnmatchcase(job_id, rule.job)
             and rule.method == method
             and (not rule.states or state in rule.states)
-            and self._random.random() < rule.share
         )
+        self.occasions += occasion
+        return occasion and self._random.random() < rule.share
 
 
 class Rules:
@@ -91,13 +93,14 @@ class Rules:
         self.touch()
         await active.released.wait()
 
-    def acted(self, number: int) -> int:
-        """How often a rule has acted.
+    def acted(self, number: int) -> tuple[int, int]:
+        """How often a rule has acted, and on how many occasions it could have.
 
         Raises:
             Refused: NOT_FOUND, no such rule.
         """
-        return self._in_force(number).acted
+        active = self._in_force(number)
+        return active.acted, active.occasions
 
     def count_received(self, method: str, job_id: str) -> None:
         """A call has arrived."""

@@ -134,7 +134,9 @@ def fault_handlers(rules: Rules, api: BatchApi) -> grpc.GenericRpcHandler:
         "Add": lambda command: {"number": rules.add(_rule(command["rule"]))},
         "Release": lambda command: rules.release(command["number"]),
         "Clear": lambda _: rules.clear(),
-        "Acted": lambda command: {"count": rules.acted(command["number"])},
+        "Acted": lambda command: dict(
+            zip(("count", "occasions"), rules.acted(command["number"]), strict=True)
+        ),
         "Calls": lambda command: asdict(rules.calls(command["method"], command["job"])),
         "Preempt": lambda command: {"count": api.preempt(command["job"])},
         "Vanish": lambda command: {"count": api.vanish(command["job"])},

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from google.cloud.spanner_v1.database import Database
 from google.cloud.spanner_v1.snapshot import Snapshot
 
 from jennah.operations.history import violations
+from shared.config import Timing
 from shared.model import Attempt, JobKey, Transition
 from shared.rows import ATTEMPT_COLUMNS, JOB_COLUMNS, TRANSITION_COLUMNS, job_from_row
 
@@ -66,7 +67,8 @@ class Check:
 
     Attributes:
         database: with the current schema.
-        now: the clock; it says only what is overdue.
+        now: the clock: see `clock_of`.
+        timing: how far ahead the functions plan.
         tenant_id: only this tenant's jobs; None: everybody's.
         page: how many jobs are read at once.
         keys: how many jobs' keys are.
@@ -75,6 +77,7 @@ class Check:
 
     database: Database
     now: Callable[[], datetime]
+    timing: Timing
     tenant_id: str | None = None
     page: int = PAGE
     keys: int = KEYS
@@ -120,13 +123,24 @@ class Check:
             job = job_from_row(row)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             return [f"its row can't be understood: {error!r}"]
-        if job.next_check_at is not None and self.now() - job.next_check_at > OVERDUE:
+        now = self.now()
+        if job.next_check_at is not None and now - job.next_check_at > OVERDUE:
             self.figures.overdue += 1
         return violations(
             job,
             [Transition(**dict(zip(TRANSITION_COLUMNS, values, strict=True))) for values in history],
             [Attempt(**dict(zip(ATTEMPT_COLUMNS, values, strict=True))) for values in attempts],
+            now=now,
+            timing=self.timing,
         )
+
+
+def clock_of(database: Database) -> Callable[[], datetime]:
+    """The database's clock, by the one of this machine, which may be set as it likes; 1 RPC, now."""
+    with database.snapshot() as snapshot:
+        [[at]] = snapshot.execute_sql("SELECT CURRENT_TIMESTAMP()", timeout=_READ_TIMEOUT)
+    ahead: timedelta = at - datetime.now(UTC)
+    return lambda: datetime.now(UTC) + ahead
 
 
 @dataclass(frozen=True, slots=True)

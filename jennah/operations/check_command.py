@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
 
 import typer
 from google.api_core import exceptions
@@ -18,26 +17,29 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from jennah import render
-from jennah.operations.check import OVERDUE, Check, Figures, Violation
+from jennah.operations.check import OVERDUE, Check, Figures, Violation, clock_of
 from jennah.operations.database import one_sentence, opened
 from jennah.operations.pause import Switch
 from jennah.output import REFUSED, CommandFailed, show_table
-from shared.config import Settings
+from shared.config import Settings, Timing
 
 
-def check(*, tenant_id: str | None, limit: int, as_json: bool) -> None:
+def check(*, tenant_id: str | None, limit: int, strict: bool, as_json: bool) -> None:
     """Judge every job of the settings' database, or of one tenant; print at most `limit` violations.
 
     With `as_json` there is a line for each violation as soon as it is found, and one with the figures.
 
     Raises:
-        CommandFailed: there are violations; or the database can't be read.
+        CommandFailed: there are violations, or with `strict` jobs that are overdue; or the database can't
+            be read.
     """
     try:
         with one_sentence():
             settings = Settings.from_env(os.environ)
             with opened(settings, role="roles/spanner.databaseReader") as database:
-                figures = _checked(database, tenant_id=tenant_id, limit=limit, as_json=as_json)
+                figures = _checked(
+                    database, settings.timing, tenant_id=tenant_id, limit=limit, as_json=as_json
+                )
                 switch = Switch.read(database)
     except exceptions.NotFound as error:
         raise CommandFailed(
@@ -59,14 +61,19 @@ def check(*, tenant_id: str | None, limit: int, as_json: bool) -> None:
         raise CommandFailed(
             f"{read}: {figures.violations:,} violations in {figures.damaged_jobs:,} jobs{shown}.", REFUSED
         )
+    if strict and figures.overdue:
+        # Their rows are right, so this is no violation; but nobody looks after them.
+        raise CommandFailed(f"{read}: no violation, and {figures.overdue:,} jobs overdue.", REFUSED)
     if not as_json:
         typer.echo(f"{read}: no violation.")
 
 
-def _checked(database: Database, *, tenant_id: str | None, limit: int, as_json: bool) -> Figures:
+def _checked(
+    database: Database, timing: Timing, *, tenant_id: str | None, limit: int, as_json: bool
+) -> Figures:
     if tenant_id is not None:
         _find_tenant(database, tenant_id)
-    check = Check(database, now=lambda: datetime.now(UTC), tenant_id=tenant_id)
+    check = Check(database, now=clock_of(database), timing=timing, tenant_id=tenant_id)
     shown: list[Violation] = []
     with _progress(visible=not (as_json and sys.stdout.isatty())) as progress:
         for violation in check.violations(progress):

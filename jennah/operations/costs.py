@@ -1,6 +1,4 @@
-"""What the platform itself costs and needs, by arithmetic: the tables of docs/costs.md and docs/scaling.md.
-
-python -m jennah.operations.costs
+"""What the platform itself costs and needs, by arithmetic. `cost_tables` prints it.
 
 Without free tiers, discounts, taxes, and the tenants' own machines. What goes in stands in `cost_inputs`.
 """
@@ -15,7 +13,8 @@ from types import MappingProxyType
 from jennah.operations.cost_inputs import INPUTS
 from shared.config import Timing
 
-MONTH_SECONDS = 730 * 3600
+MONTH_HOURS = 730
+MONTH_SECONDS = MONTH_HOURS * 3600
 RATES = (1, 10, 100)
 """Jobs a second."""
 
@@ -36,6 +35,20 @@ class Function:
     name: str
     invocations: int
     seconds: float
+    memory_gib: float = INPUTS["memory_gib"].value
+    concurrency: float = INPUTS["concurrency"].value
+    least: int = 0
+    """Instances that are kept warm."""
+
+    @property
+    def second_price(self) -> float:
+        """Dollars for a second of an instance that is billed."""
+        return _is("vcpus") * _is("vcpu_price") + self.memory_gib * _is("gib_price")
+
+    @property
+    def idle_price(self) -> float:
+        """Dollars for a second of an instance that is kept warm and has no request."""
+        return _is("vcpus") * _is("idle_price") + self.memory_gib * _is("gib_price")
 
     def busy(self, rate: float) -> float:
         """How many requests are under way on average."""
@@ -44,7 +57,7 @@ class Function:
     def load(self, rate: float) -> float:
         """How many instances the autoscaler's targets ask for, as a fraction."""
         by_cpu = rate * self.invocations * _is("cpu_seconds") / _is("vcpus")
-        return max(self.busy(rate) / _is("concurrency"), by_cpu) / _is("target")
+        return max(self.busy(rate) / self.concurrency, by_cpu) / _is("target")
 
     def instances(self, rate: float) -> int:
         """How many instances there are."""
@@ -60,7 +73,10 @@ FUNCTIONS = (
     Function("scheduling", 1, _is("scheduling_seconds")),
     Function("notification", 2, _is("notification_seconds")),
 )
+RECONCILIATION = Function("reconciliation", 0, 0)
 _INVOCATIONS = sum(function.invocations for function in FUNCTIONS)
+TICKING = INPUTS["tick_seconds"].value / 60
+"""The share of the time in which a tick works, at the most."""
 
 
 def looks(seconds: float, timing: Timing = Timing()) -> int:  # noqa: B008 - a constant: it is frozen
@@ -73,39 +89,42 @@ def looks(seconds: float, timing: Timing = Timing()) -> int:  # noqa: B008 - a c
     return found
 
 
-def _looks_of_a_job() -> int:
-    return looks(_is("queued_seconds")) + looks(_is("run_seconds"))
+def _looks_of_a_job(timing: Timing = Timing()) -> int:  # noqa: B008
+    return looks(_is("queued_seconds"), timing) + looks(_is("run_seconds"), timing)
 
 
-def _checks(rate: float) -> float:
+def _checks(rate: float, timing: Timing = Timing()) -> float:  # noqa: B008
     """Checks a second, as many as ticks may do."""
-    return min(rate * _looks_of_a_job(), _is("most_checks") / 60)
+    return min(rate * _looks_of_a_job(timing), _is("most_checks") / 60)
 
 
-def _writes(rate: float) -> float:
-    return rate * _is("row_writes") + _checks(rate) * _is("touch_writes")
+def _writes(rate: float, timing: Timing = Timing()) -> float:  # noqa: B008
+    return rate * _is("row_writes") + _checks(rate, timing) * _is("touch_writes")
 
 
-def processing_units(rate: float) -> int:
+def processing_units(rate: float, timing: Timing = Timing()) -> int:  # noqa: B008
     """What Spanner needs. Each row and index entry counts as a write, which is more than it is."""
-    share = _writes(rate) / _is("node_writes") + rate * _is("spanner_reads") / _is("node_reads")
+    share = _writes(rate, timing) / _is("node_writes") + rate * _is("spanner_reads") / _is("node_reads")
     units = 1000 * share / _is("spanner_cpu")
     step = 100 if units <= 1000 else 1000
     return max(100, math.ceil(units / step) * step)
 
 
-def _instance_price() -> float:
-    return _is("vcpus") * _is("vcpu_price") + _is("memory_gib") * _is("gib_price")
-
-
-def _functions(rate: float) -> float:
-    billed = sum(function.billed(rate) for function in FUNCTIONS) + _is("tick_seconds") / 60
+def running(
+    rate: float,
+    functions: Sequence[Function] = FUNCTIONS,
+    reconciliation: Function = RECONCILIATION,
+) -> float:
+    """Dollars for the functions' requests and for the time of those."""
+    time = sum(function.billed(rate) * function.second_price for function in functions)
     requests = MONTH_SECONDS * (rate * _INVOCATIONS + 1 / 60)
-    return billed * MONTH_SECONDS * _instance_price() + requests / 1e6 * _is("million_price")
+    return (time + TICKING * reconciliation.second_price) * MONTH_SECONDS + (
+        requests / 1e6 * _is("million_price")
+    )
 
 
-def _stored_gib(rate: float) -> float:
-    """What a month's jobs leave."""
+def stored_gib(rate: float) -> float:
+    """GiB that a month's jobs leave."""
     return rate * MONTH_SECONDS * _is("stored_bytes") / _GIB
 
 
@@ -122,17 +141,18 @@ def _pubsub(rate: float) -> float:
     return billed / _TIB * _is("pubsub_price")
 
 
-def _spanner(units: float) -> float:
-    return units / 1000 * _is("node_price") * MONTH_SECONDS / 3600
+def capacity(units: float, price: str = "node_price") -> float:
+    """Dollars for so many processing units of Spanner."""
+    return units / 1000 * _is(price) * MONTH_HOURS
 
 
 _FIXED = _is("scheduler_price") + 4 * _is("image_gib") * _is("registry_price")
 
 ITEMS: Mapping[str, _ByRate] = MappingProxyType(
     {
-        "Spanner, processing units": lambda rate: _spanner(processing_units(rate)),
-        "Spanner, the month's jobs stored": lambda rate: _stored_gib(rate) * _is("storage_price"),
-        "functions": _functions,
+        "Spanner, processing units": lambda rate: capacity(processing_units(rate)),
+        "Spanner, the month's jobs stored": lambda rate: stored_gib(rate) * _is("storage_price"),
+        "functions": running,
         "Pub/Sub": _pubsub,
         "Cloud Logging, the platform's": _logs(_OUR_LOGS),
         "Cloud Logging, tasks and Batch's agent": _logs(_is("task_log_bytes")),
@@ -149,7 +169,8 @@ def _with_all(rows: Mapping[str, _ByRate]) -> dict[str, _ByRate]:
     return {**rows, "all": lambda rate: sum(row(rate) for row in rows.values())}
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table as pages have it."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
@@ -158,7 +179,7 @@ def _by_rate(header: str, rows: Mapping[str, tuple[_ByRate, str]]) -> str:
     """A column for each rate; each row with the format of its values."""
     rates = [f"{rate} job{'s' if rate > 1 else ''}/s" for rate in RATES]
     cells = [[name, *(format(row(rate), shape) for rate in RATES)] for name, (row, shape) in rows.items()]
-    return _table([header, *rates], cells)
+    return table([header, *rates], cells)
 
 
 def inputs() -> str:
@@ -167,7 +188,7 @@ def inputs() -> str:
         [entry.meaning, f"{entry.value:,.7f}".rstrip("0").rstrip("."), entry.source]
         for entry in INPUTS.values()
     ]
-    return _table(["input", "value", "from"], rows)
+    return table(["input", "value", "from"], rows)
 
 
 def monthly() -> str:
@@ -189,9 +210,9 @@ def per_thousand() -> str:
 
 def extras() -> str:
     """Dollars for what a deployment may have besides, and what it costs when nothing runs."""
-    idle = (_is("vcpus") * _is("idle_price") + _is("memory_gib") * _is("gib_price")) * MONTH_SECONDS
+    submission = FUNCTIONS[0]
     request = (
-        _is("submission_seconds") * _instance_price()
+        submission.seconds * submission.second_price
         + _is("million_price") / 1e6
         + (_is("log_line_bytes") + _is("request_log_bytes")) / _GIB * _is("log_price")
         + _is("answer_bytes") / _GIB * _is("egress_price")
@@ -200,17 +221,28 @@ def extras() -> str:
         "dollars, besides",
         {
             "storage of a month, after a year in which nothing is deleted": (
-                lambda rate: 12 * _stored_gib(rate) * _is("storage_price"),
+                lambda rate: 12 * stored_gib(rate) * _is("storage_price"),
                 ",.2f",
             ),
             "each full backup of one month's jobs, kept for a month": (
-                lambda rate: _stored_gib(rate) * _is("backup_price"),
+                lambda rate: stored_gib(rate) * _is("backup_price"),
                 ",.2f",
             ),
-            "each instance kept warm for a month": (lambda _: idle, ",.2f"),
+            "each instance kept warm for a month": (
+                lambda _: submission.idle_price * MONTH_SECONDS,
+                ",.2f",
+            ),
+            "the same processing units in the edition ENTERPRISE": (
+                lambda rate: capacity(processing_units(rate), "enterprise_price"),
+                ",.2f",
+            ),
+            "1,000 jobs that each exchange 100 MiB with the internet by Cloud NAT": (
+                lambda _: 1000 * 100 / 1024 * _is("nat_gib_price"),
+                ",.2f",
+            ),
             "1,000 further requests to the API": (lambda _: 1000 * request, ".4f"),
             "a month in which nothing runs: Spanner's least, tick, images": (
-                lambda _: _spanner(100) + _FIXED,
+                lambda _: capacity(100) + _FIXED,
                 ",.2f",
             ),
         },
@@ -247,17 +279,3 @@ def needs() -> str:
             ),
         },
     )
-
-
-TABLES: Mapping[str, Callable[[], str]] = MappingProxyType(
-    {
-        "docs/costs.md: inputs": inputs,
-        "docs/costs.md: a month": monthly,
-        "docs/costs.md: per 1,000 jobs": per_thousand,
-        "docs/costs.md: besides": extras,
-        "docs/scaling.md: needs": needs,
-    }
-)
-
-if __name__ == "__main__":
-    print("\n\n".join(f"{name}\n\n{made()}" for name, made in TABLES.items()))  # noqa: T201 - what it is for

@@ -2,8 +2,8 @@
 
 The schema comes before the code that needs it: functions of a new release must find what they read, and those
 of the old release, which still run meanwhile, bear what was added (docs/deploy.md, "Upgrading"). On the first
-deployment the database itself comes before both. Terraform asks before it changes anything; to let it ask
-nothing, as in CI, set TF_CLI_ARGS_apply=-auto-approve.
+deployment the database itself comes before both, and with it the rights of builds. Terraform asks before it
+changes anything; to let it ask nothing, as in CI, set TF_CLI_ARGS_apply=-auto-approve.
 """
 
 from __future__ import annotations
@@ -30,8 +30,16 @@ Migrate = Callable[[Sequence[str], Mapping[str, str]], bool]
 
 _OLDEST_TERRAFORM: Final = (1, 9)
 
-# What a database needs: what else there is, such as its rights, may follow it.
-_DATABASE: Final = ("google_spanner_instance.new", "google_spanner_database.new")
+# The database, and what Google takes minutes to make known everywhere: accounts, and the rights without which
+# builds of the functions fail. Making the database and its schema gives it some of these minutes.
+_FIRST: Final = (
+    "google_spanner_instance.new",
+    "google_spanner_database.new",
+    "google_service_account.functions",
+    "google_artifact_registry_repository_iam_member.build_pushes_functions",
+    "google_project_iam_member.build_reads_source",
+    "google_project_iam_member.build_writes_logs",
+)
 
 _WHERE: Final = "jsonencode([var.spanner.instance, var.spanner.database, var.region])"
 
@@ -55,14 +63,14 @@ class Deploy:
         checkout: where the sources are, and the folder dist/ for what is made.
         terraform: the folder of the root module.
         migrate: what runs `jennah migrate`.
-        database: addresses of the resources that make the database, if it is to be made.
+        first: addresses of the resources that are made before the schema, with what they depend on.
     """
 
     project: str
     checkout: Path = CHECKOUT
     terraform: Path = CHECKOUT / "terraform"
     migrate: Migrate = run_migrate
-    database: Sequence[str] = _DATABASE
+    first: Sequence[str] = _FIRST
 
     def run(self, *, apply: bool, migration: bool = True, uncommitted: bool = False) -> None:
         """Show what would change or, with `apply`, change it.
@@ -81,7 +89,7 @@ class Deploy:
             "init", remedy="it needs the network to get its providers, or a mirror in Terraform's settings"
         )
         if apply:
-            targets = [f"-target={address}" for address in self.database]
+            targets = [f"-target={address}" for address in self.first]
             self._step("apply", *targets, remedy="mend what it says, and deploy again")
             if migration:
                 self._migrate()

@@ -61,6 +61,14 @@ class Deployment:
             settings.spanner_emulator_host and settings.batch_emulator_host and self.pubsub_emulator_host
         )
 
+    @property
+    def emulated(self) -> bool:
+        """Whether something of it is not Google's: then nobody's rights are judged."""
+        settings = self.settings
+        return bool(
+            settings.spanner_emulator_host or settings.batch_emulator_host or self.pubsub_emulator_host
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Service:
@@ -86,8 +94,10 @@ class Service:
         ):
             return no_credentials(check, reason)
         if isinstance(error, exceptions.Forbidden):
-            # Both texts are Google's, for an API that nobody has enabled.
-            if "SERVICE_DISABLED" in reason or "has not been used in project" in reason:
+            if "quota project" in reason:
+                command = f"gcloud auth application-default set-quota-project {self.project}"
+                return Finding(check, Verdict.TO_FIX, "your login names no project for its calls", command)
+            if is_off(error):
                 command = f"gcloud services enable {self.api} --project={self.project}"
                 return Finding(
                     check, Verdict.TO_FIX, f"{self.name} is not enabled in {self.project}", command
@@ -107,6 +117,13 @@ class Service:
     def grant(self, role: str) -> str:
         """The command that gives an operator a role."""
         return f"gcloud projects add-iam-policy-binding {self.project} --member=user:YOU --role={role}"
+
+
+def is_off(error: Exception) -> bool:
+    """Whether a call was refused for what is no right of the caller's: nobody has enabled the API for it."""
+    # All three are Google's texts.
+    texts = ("SERVICE_DISABLED", "has not been used in project", "quota project")
+    return any(text in str(error) for text in texts)
 
 
 Check = Callable[[], Iterable[Finding]]

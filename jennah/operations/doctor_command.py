@@ -16,6 +16,7 @@ from rich.text import Text
 from jennah.operations import doctor_services as services
 from jennah.operations import doctor_settings, doctor_topics
 from jennah.operations.doctor import Check, Deployment, Finding, Service, Verdict, examine, exit_code
+from jennah.operations.doctor_access import access_checks
 from jennah.output import MISUSED, REFUSED, UNREACHABLE, CommandFailed, print_json
 from jennah.render import console_on, printable, show
 from shared.config import Settings
@@ -69,6 +70,7 @@ def _checks(deployment: Deployment) -> list[tuple[str, Service | None, Check]]:
         ("permissions on the database", spanner, partial(services.permission_findings, settings)),
         *topics,
         ("permissions on topics", pubsub, partial(doctor_topics.permission_findings, deployment)),
+        *access_checks(deployment),
         ("Batch", services.batch_service(settings), partial(services.batch_findings, settings)),
         ("work", spanner, partial(services.work_findings, settings, datetime.now(UTC))),
     ]

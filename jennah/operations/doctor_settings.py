@@ -11,7 +11,7 @@ import httpx
 from google.auth.exceptions import GoogleAuthError
 from google.auth.transport.requests import Request
 
-from jennah.connection import is_loopback
+from jennah.endpoint import is_loopback
 from jennah.operations.doctor import CALL_SECONDS, Deployment, Finding, Verdict, no_credentials
 from shared.callers import Admission
 from shared.config import Settings
@@ -90,7 +90,10 @@ def api_findings(deployment: Deployment) -> Iterator[Finding]:
         again = (
             f"gcloud run services add-iam-policy-binding {deployment.settings.deployment}-submission "
             f"--member=allUsers --role=roles/run.invoker --region={deployment.settings.region} "
-            f"--project={deployment.settings.project}"
+            f"--project={deployment.settings.project} (where your organisation forbids that: "
+            f"gcloud run services update {deployment.settings.deployment}-submission --no-invoker-iam-check "
+            f"--region={deployment.settings.region} --project={deployment.settings.project}, or another way "
+            "of terraform/README.md, Organisations that forbid public services)"
         )
     yield Finding(check, Verdict.TO_FIX, found, again)
 

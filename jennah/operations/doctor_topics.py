@@ -30,6 +30,15 @@ def pubsub(deployment: Deployment) -> Service:
     return Service("Pub/Sub", "pubsub.googleapis.com", "roles/pubsub.viewer", project, emulator)
 
 
+def topic_name(deployment: Deployment, role: str) -> str:
+    """What the topic is called that is for this: a key of `FUNCTIONS`."""
+    return {
+        "jobs": deployment.settings.jobs_topic,
+        "batch-events": deployment.settings.batch_events_topic,
+        "ticks": deployment.ticks_topic,
+    }[role]
+
+
 def topic_findings(deployment: Deployment, role: str) -> Iterator[Finding]:
     """A topic, what pushes it, and what keeps its dead letters.
 
@@ -38,11 +47,7 @@ def topic_findings(deployment: Deployment, role: str) -> Iterator[Finding]:
         role: a key of `FUNCTIONS`.
     """
     service, settings = pubsub(deployment), deployment.settings
-    topic = {
-        "jobs": settings.jobs_topic,
-        "batch-events": settings.batch_events_topic,
-        "ticks": deployment.ticks_topic,
-    }[role]
+    topic = topic_name(deployment, role)
     check, path = f"topic {topic}", f"projects/{settings.project}/topics/{topic}"
     project = f"--project={settings.project}"
     publisher, subscriber = PublisherClient(), SubscriberClient()

@@ -9,9 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 
+from jennah.operations import times
 from jennah.operations.replay import FAILURES, BrokenHistory, Replayed, differences, replay, shown
 from shared.batch_ids import batch_id
+from shared.config import Timing
 from shared.events import Failure
 from shared.model import Actor, Attempt, Job, JobStatus, Transition, is_uuid
 from shared.retry import judge
@@ -22,19 +25,28 @@ _LIVE = frozenset(status for status in JobStatus if not status.final)
 _BATCH_NAME = re.compile(r"projects/([^/]+)/locations/([^/]+)/jobs/([^/]+)")
 
 
-def violations(job: Job, history: Sequence[Transition], attempts: Sequence[Attempt]) -> list[str]:
+def violations(
+    job: Job,
+    history: Sequence[Transition],
+    attempts: Sequence[Attempt],
+    *,
+    now: datetime,
+    timing: Timing,
+) -> list[str]:
     """What breaks an invariant of DESIGN §3 in the rows of one job, a sentence each; empty: nothing does.
 
-    Pure, and without a clock: whether a check is overdue, or Batch agrees, is not asked here.
+    Pure: whether a check is overdue, or Batch agrees, is not asked here.
 
     Args:
         job: its row.
         history: all of its audit rows, in the order of their keys.
         attempts: all of its attempts' rows.
+        now: when they were read, or later.
+        timing: how far ahead the functions plan.
     """
     own = [row for row in history if _numbered(row)]
     adopted = job.version == 0 or (bool(own) and own[0].from_status is not None)
-    found = _row_violations(job, adopted=adopted)
+    found = _row_violations(job, adopted=adopted) + times.plan_violations(job, now=now, timing=timing)
     if len(own) < len(history) and not adopted:
         found.append("its history has rows from before its submission")
     rows = {row.attempt: row for row in attempts}
@@ -46,14 +58,18 @@ def violations(job: Job, history: Sequence[Transition], attempts: Sequence[Attem
     found += differences(job, replayed)
     first = origin.attempt if origin else 1
     trails: dict[int, list[Transition]] = {n: [] for n in range(first, replayed.attempt + 1)}
-    for row in own:
-        if row.to_status != JobStatus.PENDING and row.attempt is not None:
-            trails[row.attempt].append(row)
+    for step in own:
+        if step.to_status != JobStatus.PENDING and step.attempt is not None:
+            trails[step.attempt].append(step)
+    begins = times.begins(own)
     for number, trail in trails.items():
+        row = rows.get(number)
         if origin and number == first:
-            found += _adopted_attempt(job, origin, trail, rows.get(number))
+            found += _adopted_attempt(job, origin, trail, row)
         else:
-            found += _own_attempt(job, number, trail, rows.get(number))
+            found += _own_attempt(job, number, trail, row)
+        if row is not None:
+            found += times.attempt_violations(row, trail, began=begins.get(number), now=now)
     found += _retry_violations(job, trails, rows, origin)
     found += [f"attempt {number} has a row, and no history" for number in rows if number not in trails]
     uids = [row.batch_uid for row in attempts if row.batch_uid]
@@ -104,6 +120,8 @@ def _row_violations(job: Job, *, adopted: bool) -> list[str]:
         found.append("JobId is no UUID in canonical form")
     if not job.batch_parent:
         found.append("it has no BatchParent")
+    if job.max_retries < 0:
+        found.append(f"its MaxRetries is {job.max_retries}")
     if (job.error_message is not None) != (job.status is JobStatus.FAILED):
         found.append(f"it is {job.status}, {'with an' if job.error_message else 'without'} ErrorMessage")
     return found

@@ -65,8 +65,10 @@ def replay(
             raise BrokenHistory(f"version {version} starts from {row.from_status}, not from {before}")
         if (before, row.to_status) not in EDGES:
             raise BrokenHistory(f"version {version} goes from {before} to {row.to_status}")
-        if row.transitioned_at is None or row.actor not in _ACTORS or row.reason is None:
+        if row.transitioned_at is None or row.actor not in _ACTORS or not row.reason:
             raise BrokenHistory(f"version {version} does not say when, by whom or why")
+        if before is None and row.actor != Actor.TENANT:
+            raise BrokenHistory(f"it was submitted by {row.actor}, and only tenants submit")
         state = _step(state, row, version, attempts)
         if row.attempt != state.attempt:
             raise BrokenHistory(f"version {version} is of attempt {row.attempt}, not {state.attempt}")

@@ -4,7 +4,8 @@
 
 Jobs are submitted over HTTP while functions are killed every 2 s on average, notifications are doubled, lost,
 delayed and reordered, and calls of Spanner and Batch fail with and without effect. Then the faults stop; all
-jobs must be final within 120 s, and four books must agree (`books`). The last line is the figure; the exit
+jobs must be final within 120 s, four books must agree (`books`), and every kind of fault must have struck as
+often as chance allows (`minimums`). The last line is the figure; the exit
 code is 1 if anything was wrong. The seed makes the same jobs and chooses the same faults; as processes run
 side by side, no two runs are the same to the byte.
 """
@@ -34,9 +35,11 @@ from shared.config import Settings
 from tests.chaos.books import (
     Offence,
     Wrong,
-    batch_jobs_at_work,
+    at_work,
+    batch_states,
     checked,
     compare,
+    owed,
     read_rows,
     told_otherwise,
 )
@@ -97,6 +100,7 @@ class Chaos:
                     self._show(load, trouble)
                     time.sleep(_POLL_SECONDS)
             self._counts, self._refusals = trouble.counts, load.refusals
+            wrong = [Offence(Wrong.TOO_HARMLESS, *few) for few in trouble.too_few(load.finished)]
             stopped = time.monotonic()
             self._progress.phase("the faults have stopped: waiting for the rest")
             unfinished = len(self._submissions)
@@ -109,13 +113,13 @@ class Chaos:
         parent = Settings.from_env(cloud.env).batch_parent
         address = cloud.address_of("batch")
         while (
-            at_work := batch_jobs_at_work(address, parent)
+            at_work(states := batch_states(address, parent)) or owed(database, states)
         ) and time.monotonic() - stopped < _FINAL_SECONDS:
             time.sleep(_POLL_SECONDS)
         self._progress.phase("comparing the books")
         runs = read_ledger(Path(cloud.env["JENNAH_BATCH_DIRECTORY"]))
         rows, output = read_rows(database), Output.read(self._outputs.iterdir())
-        wrong = list(compare(self._submissions, rows, runs, at_work))
+        wrong += compare(self._submissions, rows, runs, states)
         wrong += told_otherwise(output, rows)
         self._told = Counter(
             lines=len(output.lines),

@@ -29,7 +29,8 @@ from shared.rows import ATTEMPT_COLUMNS, JOB_COLUMNS, TRANSITION_COLUMNS, job_fr
 from tests.chaos.load import Kind, Submission
 from tests.chaos.retold import Output, differences, retell
 
-_STOPPING = frozenset({JobState.CANCELLATION_IN_PROGRESS, JobState.DELETION_IN_PROGRESS})
+_KILLED = 128  # exit codes from here on are signals, by which alone Batch ends what it cancels
+_AT_WORK = LIVE | {JobState.CANCELLATION_IN_PROGRESS, JobState.DELETION_IN_PROGRESS}
 
 
 class Wrong(StrEnum):
@@ -41,11 +42,15 @@ class Wrong(StrEnum):
     STILL_RUNS = "still runs"
     BROKEN_RECORD = "record broken"
     TOLD_OTHERWISE = "told otherwise"
+    TOO_HARMLESS = "too harmless"
 
 
 @dataclass(frozen=True, slots=True)
 class Offence:
-    """One disagreement. `job` is the id that finds the job, or the key where it has none."""
+    """One disagreement.
+
+    `job` is the id that finds the job, or the key where it has none; where a fault was missing, its name.
+    """
 
     wrong: Wrong
     job: str
@@ -82,15 +87,27 @@ def read_rows(database: Database) -> list[Row]:
     return [Row(job, history[job.key], attempts[job.key]) for job in jobs]
 
 
-def batch_jobs_at_work(address: str, parent: str) -> dict[str, str]:
-    """The Batch jobs that run or may yet, by name, with their state."""
+def batch_states(address: str, parent: str) -> dict[str, JobState]:
+    """All Batch jobs by name, with their state."""
     with grpc.insecure_channel(address) as channel:
         client = batch_v1.BatchServiceClient(transport=BatchServiceGrpcTransport(channel=channel))
         return {
-            job.name: job.status.state.name
+            job.name: JobState(job.status.state)
             for job in client.list_jobs(batch_v1.ListJobsRequest(parent=parent, page_size=1000))
-            if JobState(job.status.state) in LIVE | _STOPPING
         }
+
+
+def at_work(states: Mapping[str, JobState]) -> bool:
+    """Whether any Batch job runs, or may yet."""
+    return any(state in _AT_WORK for state in states.values())
+
+
+def owed(database: Database, states: Mapping[str, JobState]) -> bool:
+    """Whether any job with a Batch job is still to be looked at: only then its last event is known."""
+    made = {parse_batch_id(name) for name in states}
+    with database.snapshot() as snapshot:
+        sql = "SELECT TenantId, JobId, Attempt FROM Jobs WHERE NextCheckAt IS NOT NULL"
+        return any((JobKey(*key), attempt) in made for *key, attempt in snapshot.execute_sql(sql))
 
 
 def checked(env: Mapping[str, str]) -> list[Offence]:
@@ -118,7 +135,10 @@ def told_otherwise(output: Output, rows: Sequence[Row]) -> Iterator[Offence]:
 
 
 def compare(
-    submissions: Sequence[Submission], rows: Sequence[Row], runs: Sequence[Run], at_work: Mapping[str, str]
+    submissions: Sequence[Submission],
+    rows: Sequence[Row],
+    runs: Sequence[Run],
+    states: Mapping[str, JobState],
 ) -> Iterator[Offence]:
     """Where the books disagree, once everything should have ended.
 
@@ -126,24 +146,31 @@ def compare(
         submissions: the clients' journal.
         rows: the database.
         runs: the ledger of the local Batch service.
-        at_work: the Batch jobs that have not ended, with their state.
+        states: all Batch jobs, with their state.
     """
     by_id = {row.job.job_id: row for row in rows}
     exit_codes: dict[JobKey, dict[int, list[int | None]]] = defaultdict(lambda: defaultdict(list))
     for run in runs:
         key, attempt = parse_batch_id(run.job)
         exit_codes[key][attempt].append(run.exit_code)
+    by_attempt = {parse_batch_id(name): state for name, state in states.items()}
     for submission in submissions:
         yield from _judge_promise(submission, by_id)
     acknowledged = {job_id for submission in submissions for job_id in submission.job_ids}
     for row in rows:
         if row.job.job_id not in acknowledged:
             yield Offence(Wrong.RUN_TWICE, row.job.job_id, "a job that no client was told of")
-        yield from _judge_runs(row, exit_codes.pop(row.job.key, {}))
+        codes = exit_codes.pop(row.job.key, {})
+        yield from _judge_runs(row, codes)
+        if row.job.status is JobStatus.CANCELLED:
+            of_last = row.job.attempt
+            state = by_attempt.get((row.job.key, of_last))
+            yield from _judge_late_end(row, state, codes.get(of_last, ()))
     for key in exit_codes:
         yield Offence(Wrong.BROKEN_RECORD, key.job_id, "Batch ran it, and the database does not know it")
-    for name, state in at_work.items():
-        yield Offence(Wrong.STILL_RUNS, parse_batch_id(name)[0].job_id, f"{name} is {state}")
+    for name, state in states.items():
+        if state in _AT_WORK:
+            yield Offence(Wrong.STILL_RUNS, parse_batch_id(name)[0].job_id, f"{name} is {state.name}")
 
 
 def _judge_promise(submission: Submission, rows: Mapping[str, Row]) -> Iterator[Offence]:
@@ -203,3 +230,29 @@ def _judge_runs(row: Row, exit_codes: Mapping[int, Sequence[int | None]]) -> Ite
                 job.job_id,
                 f"attempt {number} ended with {expected} by the database, in Batch's ledger: {list(ran)}",
             )
+
+
+def _judge_late_end(row: Row, state: JobState | None, exit_codes: Sequence[int | None]) -> Iterator[Offence]:
+    """What ended by itself although its job was cancelled is the attempt's last ignored event; else none is.
+
+    Args:
+        row: of a cancelled job.
+        state: of its last attempt's Batch job; None: there was none.
+        exit_codes: of the processes that the ledger has for that attempt.
+    """
+    job = row.job
+    by_itself = [code for code in exit_codes if code is not None and code < _KILLED]
+    end = (JobState.FAILED if any(by_itself) else JobState.SUCCEEDED) if by_itself else None
+    # A process may end by itself while Batch cancels it.
+    if state not in {end, JobState.CANCELLED}:
+        shown = state and state.name
+        what = f"attempt {job.attempt} is {shown} in Batch, and ended with {[*exit_codes]} in its ledger"
+        yield Offence(Wrong.BROKEN_RECORD, job.job_id, what)
+    expected = f"{end.name} came after CANCELLED" if end and state is end else None
+    attempt = row.attempts.get(job.attempt)
+    noted = attempt.last_ignored if attempt else None
+    if noted != expected:
+        what = (
+            f"attempt {job.attempt} was cancelled, and its last ignored event is {noted!r}, not {expected!r}"
+        )
+        yield Offence(Wrong.BROKEN_RECORD, job.job_id, what)

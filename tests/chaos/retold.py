@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ _REQUIRED = ("severity", "time", "event", "message")
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """One transition. `commit` is from which version to which its commit led."""
+    """One transition: `commit` is between which versions its commit led, `teller` which execution said so."""
 
     version: int
     from_status: str | None
@@ -26,6 +26,7 @@ class Told:
     reason: str
     actor: str
     commit: tuple[int, int] = field(default=(0, 0), compare=False)
+    teller: str = field(default="", compare=False)
 
     @classmethod
     def of(cls, line: Mapping[str, Any]) -> Told:
@@ -39,6 +40,7 @@ class Told:
             reason=told["reason"],
             actor=told["actor"],
             commit=tuple(told["commit"]),
+            teller=line["logging.googleapis.com/labels"].get("execution_id", ""),
         )
 
 
@@ -101,18 +103,21 @@ def retell(output: Output) -> Mapping[JobKey, Retold]:
     forestalled, seen = output.transitions("job_transition_forestalled"), _rows_seen(output)
     return {
         key: _History(
-            done.get(key, ()), intended.get(key, ()), forestalled.get(key, ()), seen.get(key, {})
+            done.get(key, ()), intended.get(key, ()), forestalled.get(key, ()), seen.get(key, set())
         ).retell()
         for key in done.keys() | intended.keys()
     }
 
 
-def _rows_seen(output: Output) -> Mapping[JobKey, dict[int, str]]:
-    """The status of each job at a version, as whoever ignored an event about it found it."""
-    seen: dict[JobKey, dict[int, str]] = defaultdict(dict)
+Sight = tuple[int, str | None]
+
+
+def _rows_seen(output: Output) -> Mapping[JobKey, set[Sight]]:
+    """Versions and statuses of each job, as whoever ignored an event about it found it."""
+    seen: dict[JobKey, set[Sight]] = defaultdict(set)
     for line in output.lines:
         if line["event"] == "event_ignored" and "status" in line:
-            seen[_key(line)][line["version"]] = line["status"]
+            seen[_key(line)].add((line["version"], line["status"]))
     return seen
 
 
@@ -131,7 +136,7 @@ class _History:
         lines: what was committed.
         intended: what was announced.
         forestalled: which of that was not committed.
-        seen: what the row was seen to be, by version.
+        seen: what the row was seen to be, at which version.
     """
 
     def __init__(
@@ -139,7 +144,7 @@ class _History:
         lines: Sequence[Told],
         intended: Sequence[Told],
         forestalled: Sequence[Told],
-        seen: Mapping[int, str],
+        seen: Set[Sight],
     ) -> None:
         self._lines = {step.version: step for step in lines}
         twice = [step.version for step in lines if self._lines[step.version] != step]
@@ -151,9 +156,9 @@ class _History:
             dict.fromkeys([(_FIRST,), *written, *(announced - Counter(_commits(forestalled)))])
         )
         # Whoever announces a commit has seen the row before it.
-        before = {commit[0].version - 1: commit[0].from_status for commit in [*announced, *self._commits]}
-        self._seen: Mapping[int, str | None] = {**before, **seen}
-        self._last = max([*self._seen, *self._lines])
+        before = {(commit[0].version - 1, commit[0].from_status) for commit in [*announced, *self._commits]}
+        self._seen = before | seen
+        self._last = max([*self._lines, *(version for version, _ in self._seen)])
 
     def retell(self) -> Retold:
         """Find the one history that nothing said contradicts."""
@@ -177,15 +182,11 @@ class _History:
         for commit in self._commits:
             before, after = commit[0].commit
             # Every state in which the row was seen is the end of a commit.
-            seen = {
-                version: self._seen[version]
-                for version in range(before + 1, after + 1)
-                if version in self._seen
-            }
+            seen = {sight for sight in self._seen if before < sight[0] <= after}
             if (
                 (before, commit[0].from_status) == (len(steps), status)
                 and status not in _FINAL
-                and seen in ({}, {after: commit[-1].to_status})
+                and seen <= {(after, commit[-1].to_status)}
                 and all(self._agrees(step) for step in commit)
             ):
                 yield commit
@@ -204,7 +205,7 @@ def _commits(steps: Sequence[Told]) -> Iterator[Commit]:
         for step in steps[place + 1 :]:
             last = chain[-1]
             goes_on = step.version == last.version + 1 and step.from_status == last.to_status
-            if goes_on and step.commit == first.commit:
+            if goes_on and (step.commit, step.teller) == (first.commit, first.teller):
                 chain.append(step)
         if chain[-1].version == first.commit[1]:
             yield tuple(chain)

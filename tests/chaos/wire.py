@@ -20,6 +20,8 @@ from typing import Final, Self
 
 import grpc
 
+from tests.chaos.minimums import Strikes
+
 _THREADS: Final = 32
 _CALL_SECONDS: Final = 30.0
 _LATE_SECONDS: Final = 0.5
@@ -97,11 +99,13 @@ class FaultyWire(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc brings n
         address: where it listens ("127.0.0.1:port").
         faulty: whether it commits faults; it does not from the start.
         committed: the faults so far.
+        occasions: how often each of them could have been committed.
     """
 
     def __init__(self, target: Callable[[], str], seed: int, shares: Shares) -> None:
         self.faulty = False
         self.committed: Counter[Fault] = Counter()
+        self.occasions: Counter[Fault] = Counter()
         self._random = random.Random(seed)
         self._choosing = threading.Lock()
         self._target = target
@@ -142,6 +146,13 @@ class FaultyWire(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc brings n
 
         return grpc.unary_stream_rpc_method_handler(handle)
 
+    def strikes(self) -> list[Strikes]:
+        """What each of its faults has done."""
+        return [
+            Strikes(fault.name, share, self.occasions[fault], self.committed[fault])
+            for fault, share in self._shares.items()
+        ]
+
     def _choose(self, method: str) -> Fault | None:
         """What befalls this call."""
         possible = {fault: share for fault, share in self._shares.items() if method in fault.methods}
@@ -150,6 +161,7 @@ class FaultyWire(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc brings n
         with self._choosing:
             if not self.faulty:
                 return None
+            self.occasions.update(possible.keys())
             place = self._random.random()
             for fault, share in possible.items():
                 if place < share:

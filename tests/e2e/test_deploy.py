@@ -80,7 +80,7 @@ class Site:
             checkout=self.checkout,
             terraform=self.checkout / "terraform",
             migrate=self.migrate,
-            database=("terraform_data.database",),
+            first=("terraform_data.database",),
         )
 
     def migrate(self, options: Sequence[str], env: Mapping[str, str]) -> bool:
@@ -321,7 +321,7 @@ has_code = pytest.mark.skipif(
 @has_code
 def test_the_terraform_code_has_what_deploying_names() -> None:
     code = "".join(file.read_text() for file in sorted((ROOT / "terraform").glob("*.tf")))
-    for address in Deploy("my-project").database:
+    for address in Deploy("my-project").first:
         kind, name = address.split(".")
         assert f'resource "{kind}" "{name}" {{' in code
     for declared in (

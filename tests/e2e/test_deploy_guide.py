@@ -21,14 +21,14 @@ ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "deploy.md").read_text()
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", GUIDE, re.DOTALL | re.MULTILINE)
+def blocks(language: str, text: str = GUIDE) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
-def commands() -> list[list[str]]:
+def commands(text: str = GUIDE) -> list[list[str]]:
     """The words of every command of the guide, without the variables that are set before it."""
     found = []
-    for line in "".join(blocks("sh")).replace("\\\n", " ").splitlines():
+    for line in "".join(blocks("sh", text)).replace("\\\n", " ").splitlines():
         for command in line.split(";"):
             words = shlex.split(command, comments=True)
             while words and re.match(r"[A-Z_a-z]+=", words[0]):
@@ -98,7 +98,7 @@ def test_every_block_is_a_shells() -> None:
 
 
 def test_the_variables_are_written_as_terraform_writes_them() -> None:
-    assert len(blocks("hcl")) == 2
+    assert len(blocks("hcl")) == 3
     if shutil.which("terraform"):
         for block in blocks("hcl"):
             subprocess.run(["terraform", "fmt", "-check", "-"], input=block, text=True, check=True)
@@ -122,7 +122,7 @@ VARIABLES = set(
 
 def test_a_module_is_deployed_in_the_same_steps() -> None:
     section = MODULE.partition("## Deploying")[2].partition("\n## ")[0]
-    assert re.findall(r"-target=module\.jennah\.(\S+)", section) == list(Deploy("my-project").database)
+    assert re.findall(r"-target=module\.jennah\.(\S+)", section) == list(Deploy("my-project").first)
     (block,) = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
     subprocess.run(["bash", "-n"], input=block, text=True, check=True)
     folder = re.search(r"^cd (\S+)$", block, re.MULTILINE)

@@ -32,15 +32,6 @@ NOT_SET = {
     ),
 }
 
-# Roles on the whole project: what has no narrower place, with the reason.
-ON_PROJECT = {
-    "roles/batch.jobsEditor": "Batch has no rights on single jobs",
-    "roles/batch.agentReporter": "Batch has no rights on single jobs",
-    "roles/logging.logWriter": "logs are the project's",
-    "roles/storage.objectViewer": "the bucket is made by Cloud Functions, so it is named by a condition",
-    "google_project_iam_custom_role.log_reader": "the code reads the project's logs by a filter",
-}
-
 # Google's clients that the functions make. Another one needs its calls in docs/permissions.md.
 CLIENTS = {
     "spanner.Client",
@@ -60,10 +51,11 @@ SERVICES = {
     "google_monitoring": "monitoring",
     "google_project_iam": "cloudresourcemanager",
     "google_pubsub": "pubsub",
+    "google_secret_manager": "secretmanager",
     "google_service_account": "iam",
     "google_spanner": "spanner",
     "google_storage": "storage",
 }
-# What no resource stands for and is needed: Batch by the functions, Cloud Build by their deployment, Secret
-# Manager by jobs with secrets.
-OTHER_SERVICES = {"batch", "cloudbuild", "secretmanager"}
+# What no resource stands for and is needed: Batch by the functions, Cloud Build by their deployment, IAM
+# Credentials by `jennah login --impersonate`, Secret Manager by jobs with secrets.
+OTHER_SERVICES = {"batch", "cloudbuild", "iamcredentials", "secretmanager"}

@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
+from tests.infrastructure import access
 from tests.infrastructure.calls import FUNCTIONS
 from tests.infrastructure.configuration import Configuration, only, texts
-from tests.infrastructure.reviewed import CLIENTS, ON_PROJECT
+from tests.infrastructure.hcl import references
+from tests.infrastructure.reviewed import CLIENTS
 
 _PUBLIC = ("allUsers", "allAuthenticatedUsers")
 _SUBMISSION = "google_cloud_run_service_iam_member.submission"
 
 
 def public(configuration: Configuration) -> Iterator[str]:
-    """Nothing but submission is public."""
-    for block in configuration.resources():
-        if block.address != _SUBMISSION and any(
-            name in text for text in texts(block.body) for name in _PUBLIC
-        ):
-            yield f"{block.address} is public"
-    for name, value in configuration.locals.items():
-        if any(public_name in text for text in texts(value) for public_name in _PUBLIC):
-            yield f"local.{name} names the public"
-    if (
-        configuration.resource(_SUBMISSION).get("service")
-        != '${google_cloudfunctions2_function.functions["submission"].name}'
-    ):
-        yield f"{_SUBMISSION} must be about submission alone"
-    if (
-        configuration.resource("google_cloud_run_service_iam_member.push").get("member")
-        != "${google_service_account.push.member}"
-    ):
-        yield "only the push account calls functions that take messages"
+    """Nothing but submission is public, and no variable makes it so without being asked."""
+    for block in configuration.blocks:
+        apart = {_SUBMISSION: "for_each", "variable.submission_access": "validation"}.get(block.address)
+        said = [text for name, value in block.body.items() if name != apart for text in texts(value)]
+        if any(name in text for text in said for name in _PUBLIC):
+            yield f"{block.address} is public, or makes something so"
 
 
 def ingress(configuration: Configuration) -> Iterator[str]:
@@ -56,18 +46,11 @@ def bucket(configuration: Configuration) -> Iterator[str]:
 
 
 def bindings(configuration: Configuration) -> Iterator[str]:
-    """Every binding is in the table and the other way round; none takes away what others granted."""
-    listed = dict(configuration.tables.bindings)
+    """Every binding is as the table has it and the other way round; none takes away what others granted."""
     for binding in configuration.bindings:
-        address = binding.block.address
         if not binding.block.kind.endswith("_iam_member"):
-            yield f"{address} is authoritative: it would take away what others granted"
-        role = listed.pop(address, None)
-        if role is None:
-            yield f"{address} is not in docs/permissions.md"
-        elif role != binding.role:
-            yield f"{address} grants {binding.role}, docs/permissions.md says {role}"
-    yield from (f"docs/permissions.md lists {address}, which is not there" for address in listed)
+            yield f"{binding.block.address} is authoritative: it would take away what others granted"
+    yield from access.written(configuration)
     named = {name for need in configuration.tables.needs for name in need.bindings}
     made = {binding.block.address for binding in configuration.bindings}
     yield from (f"{address}: no call is named that needs it" for address in sorted(made - named))
@@ -120,44 +103,32 @@ def api_calls(configuration: Configuration) -> Iterator[str]:
 
 
 def least(configuration: Configuration) -> Iterator[str]:
-    """Nobody has more than calls need: no basic roles, none on the project that has a narrower place."""
-    needed = {permission for need in configuration.tables.needs for permission in need.permissions}
-    for custom in configuration.resources("google_project_iam_custom_role"):
-        for permission in custom.body["permissions"]:
-            if permission not in needed:
-                yield f"{custom.address}: no call needs {permission}"
-    for role, permissions in configuration.tables.roles.items():
-        if role not in {binding.role for binding in configuration.bindings}:
-            yield f"docs/permissions.md explains {role}, which nobody has"
-        yield from (
-            f"docs/permissions.md: no call needs {one} of {role}" for one in sorted(permissions - needed)
-        )
+    """No binding gives more than what it is there for, as far as its role's permissions are known."""
     for binding in configuration.bindings:
-        address = binding.block.address
-        if binding.role in ("roles/owner", "roles/editor", "roles/viewer") or "dmin" in binding.role:
-            yield f"{address}: {binding.role} is far too much"
-        if binding.block.kind.startswith("google_project_iam_member") and binding.role not in ON_PROJECT:
-            yield f"{address} grants {binding.role} on the whole project"
-        if binding.role == "roles/storage.objectViewer" and "gcf-v2-sources-" not in str(
-            only(binding.block.body, "condition").get("expression")
-        ):
-            yield f"{address} reads every bucket of the project"
+        needed = configuration.tables.needed({binding.block.address})
+        for permission in sorted(configuration.permissions(binding.role) - needed - {binding.role}):
+            yield f"{binding.block.address}: no call that needs it needs {permission} of {binding.role}"
+    roles = {binding.role for binding in configuration.bindings}
+    yield from (
+        f"docs/permissions.md explains {role}, which nobody has"
+        for role in sorted(configuration.tables.roles.keys() - roles)
+    )
 
 
-def batch(configuration: Configuration) -> Iterator[str]:
-    """Submission never has a right in Batch, and only scheduling acts as a job's account."""
-    for binding in configuration.bindings:
-        address = binding.block.address
-        if "batch" in binding.role.lower() and "submission" in binding.functions:
-            yield f"{address}: submission never calls Batch"
-        acts = binding.role in ("roles/iam.serviceAccountUser", "roles/iam.serviceAccountTokenCreator")
-        if acts and (
-            binding.functions != {"scheduling"}
-            or binding.block.kind != "google_service_account_iam_member"
-            or binding.block.body.get("for_each") != "${local.job_accounts}"
-            or not str(binding.block.body.get("service_account_id")).endswith("/${each.value}")
-        ):
-            yield f"{address}: only scheduling acts as another account, and only as a job's"
+def waits(configuration: Configuration) -> Iterator[str]:
+    """Functions wait for their rights and their builds', and pushes for all that lets them through."""
+    for address, accounts_of in {
+        "google_cloudfunctions2_function.functions": r"google_service_account\.(functions|build)\b",
+        "google_pubsub_subscription.push": r"google_service_account\.push\b|local\.pubsub_agent",
+    }.items():
+        waited = references(configuration.resource(address).get("depends_on"))
+        for binding in configuration.bindings:
+            if (
+                re.search(accounts_of, binding.member)
+                and binding.block.address not in waited
+                and address not in references(binding.block.body)  # what waits for it can't be waited for
+            ):
+                yield f"{address} must wait for {binding.block.address}"
 
 
 def accounts(configuration: Configuration) -> Iterator[str]:

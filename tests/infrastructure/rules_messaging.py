@@ -1,4 +1,4 @@
-"""Rules about topics, subscriptions and the tick: no message is lost, none comes from a stranger."""
+"""Rules about topics and subscriptions: no message is lost, none comes from a stranger."""
 
 from __future__ import annotations
 
@@ -47,7 +47,6 @@ def dead_letters(configuration: Configuration) -> Iterator[str]:
         if policy.get("max_delivery_attempts") != "${each.value.deliveries}":
             yield f"{block.address}: max_delivery_attempts must be the topic's own"
     yield from _kept(configuration)
-    yield from _moved(configuration)
 
 
 def _kept(configuration: Configuration) -> Iterator[str]:
@@ -63,17 +62,6 @@ def _kept(configuration: Configuration) -> Iterator[str]:
             yield f"local.topics.{name}: dead letters are kept for dead_letter_retention_days"
         if not 5 <= topic["deliveries"] <= 100:
             yield f"local.topics.{name}: deliveries must be 5 to 100, Pub/Sub takes no others"
-
-
-def _moved(configuration: Configuration) -> Iterator[str]:
-    agent = "${local.pubsub_agent}"
-    for address, role in {
-        "google_pubsub_topic_iam_member.pubsub_publishes_dead_letters": "roles/pubsub.publisher",
-        "google_pubsub_subscription_iam_member.pubsub_takes_dead_letters": "roles/pubsub.subscriber",
-    }.items():
-        body = configuration.resource(address)
-        if (body.get("role"), body.get("member"), body.get("for_each")) != (role, agent, "${local.topics}"):
-            yield f"{address}: Pub/Sub's agent needs {role} for every topic, or dead letters are lost"
 
 
 def retries(configuration: Configuration) -> Iterator[str]:
@@ -101,8 +89,6 @@ def oidc(configuration: Configuration) -> Iterator[str]:
             yield f"{block.address}: internal ingress admits pushes at service_config[0].uri only"
         if token.get("audience") != push.get("push_endpoint"):
             yield f"{block.address}: Cloud Run takes tokens only whose audience is its own address"
-        if "google_service_account_iam_member.pubsub_signs_pushes" not in str(block.body.get("depends_on")):
-            yield f"{block.address} must wait until Pub/Sub may sign its pushes"
 
 
 def expiration(configuration: Configuration) -> Iterator[str]:
@@ -137,19 +123,6 @@ def topics(configuration: Configuration) -> Iterator[str]:
     for name, function in expected.items():
         if configuration.locals["topics"].get(name, {}).get("function") != function:
             yield f"local.topics.{name} must go to {function}"
-
-
-def tick(configuration: Configuration) -> Iterator[str]:
-    """The tick comes as often as reconciliation is told that it does."""
-    job = configuration.resource("google_cloud_scheduler_job.tick")
-    if (
-        job.get("schedule") != "* * * * *"
-        or 'JENNAH_TICK_SECONDS = "60"' not in configuration.locals["environment"]
-    ):
-        yield "the tick must come once a minute, and JENNAH_TICK_SECONDS say so: an older tick is dropped"
-    target = only(job, "pubsub_target")
-    if target.get("topic_name") != '${google_pubsub_topic.topics["ticks"].id}' or not target.get("data"):
-        yield "google_cloud_scheduler_job.tick must publish something to the topic ticks"
 
 
 def _seconds(text: str) -> int:

@@ -1,4 +1,4 @@
-"""Rules about what keeps a deployment alive: the database's protection, the network, alerts."""
+"""Rules about what keeps a deployment alive: the database's protection, the network, what alerts wait for."""
 
 from __future__ import annotations
 
@@ -6,17 +6,7 @@ import ast
 from collections.abc import Iterator
 
 from tests.infrastructure.calls import Code
-from tests.infrastructure.configuration import Configuration, only, texts
-
-# What an operator must be told of (issue of the deployment), and the policy that does.
-_ALERTS = {
-    "dead letters": ("thresholds", "dead_letters_"),
-    "messages that wait": ("thresholds", "oldest_unacked_"),
-    "errors": ("thresholds", "error_ratio_"),
-    "platform faults": ("log_events", "platform_faults"),
-    "orphans": ("log_events", "orphans"),
-    "stuck jobs": ("log_events", "stuck_jobs"),
-}
+from tests.infrastructure.configuration import Configuration
 
 
 def database(configuration: Configuration) -> Iterator[str]:
@@ -37,39 +27,15 @@ def database(configuration: Configuration) -> Iterator[str]:
 
 
 def network(configuration: Configuration) -> Iterator[str]:
-    """Jobs' machines reach Google privately, the rest from reserved addresses, and nothing reaches them."""
+    """Jobs' machines reach Google privately, and nothing reaches them."""
     subnetwork = configuration.resource("google_compute_subnetwork.jobs")
     if subnetwork.get("private_ip_google_access") is not True:
         yield "google_compute_subnetwork.jobs: private_ip_google_access is missing, Batch's agent needs it"
     if configuration.resource("google_compute_network.jobs").get("auto_create_subnetworks") is not False:
         yield "google_compute_network.jobs must not have a subnetwork in every region"
-    nat = configuration.resource("google_compute_router_nat.jobs")
-    if nat.get("nat_ip_allocate_option") != "MANUAL_ONLY" or "google_compute_address.nat" not in str(
-        nat.get("nat_ips")
-    ):
-        yield "google_compute_router_nat.jobs: jobs must leave from the reserved addresses"
     for block in configuration.resources("google_compute_firewall"):
         if "allow" in block.body and block.body.get("direction") != "EGRESS":
             yield f"{block.address} lets others reach jobs' machines"
-
-
-def alerts(configuration: Configuration) -> Iterator[str]:
-    """Somebody is told of each thing that needs a person."""
-    for block in configuration.resources("google_monitoring_alert_policy"):
-        if block.body.get("notification_channels") != "${var.notification_channels}":
-            yield f"{block.address} tells nobody"
-        for condition in block.body.get("conditions", []):
-            if "condition_matched_log" in condition and not only(
-                only(block.body, "alert_strategy"), "notification_rate_limit"
-            ):
-                yield f"{block.address}: an alert on log lines needs a notification_rate_limit"
-    made = f"{configuration.locals['thresholds']} {configuration.locals['log_events']}"
-    for what, (policy, key) in _ALERTS.items():
-        if key not in made or not configuration.resource(f"google_monitoring_alert_policy.{policy}"):
-            yield f"nobody is told of {what}"
-    for name in ("submit_latency", "reconciliation_absent"):
-        if not configuration.resource(f"google_monitoring_alert_policy.{name}"):
-            yield f"nobody is told of {name}"
 
 
 def log_lines(configuration: Configuration) -> Iterator[str]:
@@ -122,17 +88,7 @@ def written_events(code: Code) -> dict[str, set[str]]:
 
 
 def filters(configuration: Configuration) -> Iterator[str]:
-    """Filters of metrics are in Monitoring's language; lines are found by what of them does not change."""
+    """Filters of metrics are in Monitoring's language, those of lines in that of logs."""
     for name in ("thresholds", "charts", "run_metric", "pubsub_metric", "user_metric"):
         if "=~" in str(configuration.locals.get(name)):
             yield f"local.{name}: Monitoring's filters have no =~"
-    found = str(configuration.locals["log_event_filters"])
-    for part in ("local.function_logs", "jsonPayload.event=", "event.above", "jsonPayload.${field}>"):
-        if part not in found:
-            yield f"local.log_event_filters: {part} is missing"
-    for key in ("message", "textPayload"):
-        if key in found:
-            yield f"local.log_event_filters: {key} may change"
-    for address in ("google_logging_metric.events", "google_monitoring_alert_policy.log_events"):
-        if "${local.log_event_filters[each.key]}" not in texts(configuration.resource(address)):
-            yield f"{address}: the filter must be the event's"

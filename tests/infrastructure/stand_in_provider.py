@@ -113,6 +113,7 @@ def _chosen_by_google(kind: str, name: str, body: dict[str, Any]) -> str:
         ("google_service_account", "member"): f"serviceAccount:{account}",
         ("google_service_account", "name"): f"projects/{project}/serviceAccounts/{account}",
         ("google_service_account", "id"): f"projects/{project}/serviceAccounts/{account}",
+        ("google_artifact_registry_repository", "name"): str(body.get("repository_id")),
         ("google_project_iam_custom_role", "name"): f"projects/{project}/roles/{body.get('role_id')}",
         ("google_cloudfunctions2_function", "uri"): f"https://{body.get('name')}-made-up-uc.a.run.app",
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 
@@ -18,11 +18,21 @@ class Need:
 
 
 @dataclass(frozen=True)
+class Row:
+    """A binding: what `who` and `on` mean is in access.yaml; the role may be the address of a custom one."""
+
+    address: str
+    who: str
+    role: str
+    on: str
+
+
+@dataclass(frozen=True)
 class Tables:
     """The page as values."""
 
     needs: tuple[Need, ...]
-    bindings: dict[str, str]
+    bindings: dict[str, Row]
     roles: dict[str, frozenset[str]]
 
     @classmethod
@@ -42,12 +52,20 @@ class Tables:
             Need((), frozenset(_code(permissions)), frozenset(), frozenset(_code(through)))
             for _, permissions, _, through in _rows(sections["What Google does for the platform"])
         ]
-        bindings = {_code(name)[0]: _code(role)[0] for name, _, role, _ in _rows(sections["Bindings"])}
+        bindings = {
+            _code(name)[0]: Row(_code(name)[0], who, _code(role)[0], on)
+            for name, who, role, on in _rows(sections["Bindings"])
+        }
         roles = {
             _code(role)[0]: frozenset(_code(permissions))
             for role, permissions in _rows(sections["What is relied on in Google's roles"])
         }
         return cls(tuple(needs), bindings, roles)
+
+    def needed(self, bindings: Collection[str]) -> set[str]:
+        """The permissions that these bindings are there for."""
+        needs = [need for need in self.needs if need.bindings & set(bindings)]
+        return {permission for need in needs for permission in need.permissions}
 
 
 def _rows(section: str) -> Iterator[list[str]]:

@@ -1,4 +1,4 @@
-"""terraform/ keeps every rule, and each rule finds what is planted for it."""
+"""terraform/ keeps every rule and plans what was reviewed; what is planted there is found."""
 
 from __future__ import annotations
 
@@ -10,20 +10,28 @@ import yaml
 
 from tests.infrastructure.configuration import Configuration
 from tests.infrastructure.places import ROOT
+from tests.infrastructure.planning import PLANS, Terraform
 from tests.infrastructure.rules import RULES, violations
+from tests.infrastructure.snapshot import differences
 
 _FILES = Configuration.files()
 
 
 @dataclass(frozen=True)
 class Planted:
-    """An edit of a file: `old`, which is there once, becomes `new`, and `rule` must object."""
+    """An edit of a file: `old`, which is there once, becomes `new`.
+
+    Attributes:
+        rule: what must object; none where only a plan shows it.
+        plan: the one of `PLANS` that must not be what was reviewed; none where a rule is enough.
+    """
 
     name: str
-    rule: str
     file: str
     old: str
     new: str
+    rule: str | None = None
+    plan: str | None = None
 
 
 PLANTED = [Planted(**edit) for edit in yaml.safe_load(Path(__file__).with_name("planted.yaml").read_text())]
@@ -39,17 +47,41 @@ def test_the_configuration_keeps_the_rule(rule: str, configuration: Configuratio
     assert list(RULES[rule](configuration)) == []
 
 
-@pytest.mark.parametrize("planted", PLANTED, ids=lambda planted: planted.name)
-def test_a_planted_misconfiguration_is_found(planted: Planted) -> None:
-    text = _FILES[planted.file]
-    assert text.count(planted.old) == 1, "the text to change must be there once"
-    changed = Configuration(_FILES | {planted.file: text.replace(planted.old, planted.new)})
-    assert list(RULES[planted.rule](changed)), f"found only {violations(changed)}"
+@pytest.mark.parametrize("plan", PLANS)
+def test_a_plan_is_what_was_reviewed(plan: str, configuration: Configuration, terraform: Terraform) -> None:
+    assert list(differences(plan, terraform.planned(plan), configuration)) == []
+
+
+def _named(finder: str) -> pytest.MarkDecorator:
+    found = [planted for planted in PLANTED if getattr(planted, finder)]
+    return pytest.mark.parametrize("planted", found, ids=lambda planted: planted.name)
+
+
+@_named("name")
+def test_what_is_planted_is_found_by_something(planted: Planted) -> None:
+    assert planted.rule or planted.plan
+    assert _FILES[planted.file].count(planted.old) == 1, "the text to change must be there once"
+
+
+@_named("rule")
+def test_a_planted_misconfiguration_breaks_its_rule(planted: Planted) -> None:
+    text = _FILES[planted.file].replace(planted.old, planted.new)
+    changed = Configuration(_FILES | {planted.file: text})
+    assert list(RULES[str(planted.rule)](changed)), f"found only {violations(changed)}"
+
+
+@_named("plan")
+def test_a_planted_misconfiguration_shows_in_a_plan(
+    planted: Planted, configuration: Configuration, terraform: Terraform
+) -> None:
+    with terraform.edited(planted.file, planted.old, planted.new):
+        plan = terraform.plan(str(planted.plan))
+    assert list(differences(str(planted.plan), plan, configuration))
 
 
 def test_every_rule_has_something_planted_for_it() -> None:
-    assert RULES.keys() == {planted.rule for planted in PLANTED}
-    assert len({planted.name for planted in PLANTED}) == len(PLANTED) >= 20
+    assert RULES.keys() == {planted.rule for planted in PLANTED} - {None}
+    assert len({planted.name for planted in PLANTED}) == len(PLANTED)
 
 
 def test_the_page_of_proofs_counts_them() -> None:

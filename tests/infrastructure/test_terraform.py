@@ -7,14 +7,7 @@ validations, and makes whole plans of the examples.
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import subprocess
-import sys
-import zipfile
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,107 +15,28 @@ import pytest
 from jennah.operations import costs
 from shared.config import Settings
 from tests.infrastructure.calls import FUNCTIONS
-from tests.infrastructure.places import ROOT, RUNBOOK, TERRAFORM
+from tests.infrastructure.places import ROOT, RUNBOOK
+from tests.infrastructure.planning import GIVEN, Refused, Terraform
 from tests.infrastructure.rules_functions import open_creates
 from tests.infrastructure.rules_runbook import sections
 
-pytestmark = pytest.mark.skipif(shutil.which("terraform") is None, reason="terraform is not installed")
 
-_EXAMPLES = {
-    "small": {},
-    "production": {"notification_channels": ["projects/my-project/notificationChannels/1"]},
-}
-_GIVEN = {"project_id": "my-project", "oidc_client_id": "1234.apps.googleusercontent.com"}
-
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-@pytest.fixture(scope="module")
-def terraform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Run]]:
-    """A copy of terraform/ beside an archive, and Terraform to be run in it with the stand-in."""
-    folder = tmp_path_factory.mktemp("terraform")
-    shutil.copytree(
-        TERRAFORM, folder / "terraform", ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*")
-    )
-    (folder / "dist").mkdir()
-    with zipfile.ZipFile(folder / "dist" / "jennah.zip", "w") as archive:
-        archive.writestr("requirements.txt", ".")
-    provider = folder / "provider" / "terraform-provider-google"
-    provider.parent.mkdir()
-    provider.write_text(
-        f'#!/bin/sh\ncd "{ROOT}" && exec "{sys.executable}" -m tests.infrastructure.stand_in_provider\n'
-    )
-    provider.chmod(0o755)
-    settings = folder / "terraformrc"
-    settings.write_text(
-        f'provider_installation {{\n  dev_overrides {{ "hashicorp/google" = "{provider.parent}" }}\n}}\n'
-    )
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")} | {
-        "TF_CLI_CONFIG_FILE": str(settings),
-        "TF_DISABLE_PLUGIN_TLS": "1",
-        "TF_IN_AUTOMATION": "1",
-        "CHECKPOINT_DISABLE": "1",
-    }
-
-    def run(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = ["terraform", f"-chdir={place}", *arguments]
-        return subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=100, check=False
-        )
-
-    yield folder / "terraform", run
-    # What plans left in the modules' folders goes with the copy.
-    shutil.rmtree(folder)
-
-
-def _plan(terraform: tuple[Path, Run], place: str, **variables: Any) -> subprocess.CompletedProcess[str]:
-    folder, run = terraform
-    (folder / place / "test.auto.tfvars.json").write_text(json.dumps(variables))
-    return run(folder / place, "plan", "-input=false", "-lock=false", "-no-color", "-out=plan")
-
-
-def _planned(terraform: tuple[Path, Run], place: str, **variables: Any) -> dict[str, Any]:
-    """The resources of a plan: their values by address."""
-    folder, run = terraform
-    if place.startswith("examples/"):
-        assert run(folder / place, "get").returncode == 0
-    done = _plan(terraform, place, **variables)
-    assert done.returncode == 0, done.stderr
-    shown = json.loads(run(folder / place, "show", "-json", "plan").stdout)
-    return {
-        change["address"].removeprefix("module.jennah."): change["change"]["after"]
-        for change in shown["resource_changes"]
-    }
-
-
-def _refusal(done: subprocess.CompletedProcess[str]) -> str:
-    assert done.returncode == 1
-    return " ".join(done.stderr.replace("│", " ").split())
-
-
-def test_it_is_valid(terraform: tuple[Path, Run]) -> None:
-    folder, run = terraform
-    said = json.loads(run(folder, "validate", "-json").stdout)
+def test_it_is_valid(terraform: Terraform) -> None:
+    said = json.loads(terraform.run("validate", "-json").stdout)
     assert (said["valid"], said["error_count"]) == (True, 0), said["diagnostics"]
 
 
-def test_the_stand_in_lets_terraform_see_what_is_wrong(terraform: tuple[Path, Run]) -> None:
-    folder, run = terraform
-    broken = folder / "topics.tf"
-    right = broken.read_text()
-    broken.write_text(right.replace("ack_deadline_seconds ", "ack_deadline "))
-    try:
-        said = json.loads(run(folder, "validate", "-json").stdout)
-    finally:
-        broken.write_text(right)
+def test_the_stand_in_lets_terraform_see_what_is_wrong(terraform: Terraform) -> None:
+    with terraform.edited("topics.tf", "ack_deadline_seconds ", "ack_deadline "):
+        said = json.loads(terraform.run("validate", "-json").stdout)
     assert [each["summary"] for each in said["diagnostics"] if each["severity"] == "error"] == [
         "Unsupported argument"
     ]
 
 
-@pytest.mark.parametrize("example", _EXAMPLES)
-def test_functions_start_with_the_settings_of_an_example(example: str, terraform: tuple[Path, Run]) -> None:
-    planned = _planned(terraform, f"examples/{example}", **_GIVEN, **_EXAMPLES[example])
+@pytest.mark.parametrize("example", ["small", "production"])
+def test_functions_start_with_the_settings_of_an_example(example: str, terraform: Terraform) -> None:
+    planned = terraform.planned(example)
     for name in FUNCTIONS:
         function = planned[f'google_cloudfunctions2_function.functions["{name}"]']
         (service,), (build,) = function["service_config"], function["build_config"]
@@ -130,7 +44,7 @@ def test_functions_start_with_the_settings_of_an_example(example: str, terraform
         assert settings.threads == service["max_instance_request_concurrency"]
         assert settings.timing.function_timeout.total_seconds() == service["timeout_seconds"]
         assert settings.job_service_account == "jennah-job@my-project.iam.gserviceaccount.com"
-        assert [issuer.audience for issuer in settings.issuers] == [_GIVEN["oidc_client_id"]]
+        assert [issuer.audience for issuer in settings.issuers] == [GIVEN["oidc_client_id"]]
         assert settings.admission.domains == {"example.com"}
         settings.require_job_account()
         assert (settings.job_network is not None) == (example == "production")
@@ -138,9 +52,9 @@ def test_functions_start_with_the_settings_of_an_example(example: str, terraform
         assert service["ingress_settings"] == ("ALLOW_ALL" if name == "submission" else "ALLOW_INTERNAL_ONLY")
 
 
-@pytest.mark.parametrize("example", _EXAMPLES)
-def test_pushes_of_an_example_reach_their_functions(example: str, terraform: tuple[Path, Run]) -> None:
-    planned = _planned(terraform, f"examples/{example}", **_GIVEN, **_EXAMPLES[example])
+@pytest.mark.parametrize("example", ["small", "production"])
+def test_pushes_of_an_example_reach_their_functions(example: str, terraform: Terraform) -> None:
+    planned = terraform.planned(example)
     pushed_to = {"jobs": "scheduling", "batch_events": "notification", "ticks": "reconciliation"}
     for topic, function in pushed_to.items():
         subscription = planned[f'google_pubsub_subscription.push["{topic}"]']
@@ -149,13 +63,13 @@ def test_pushes_of_an_example_reach_their_functions(example: str, terraform: tup
         assert (push["push_endpoint"], push["oidc_token"][0]["audience"]) == (address, address)
         kept = planned[f'google_pubsub_subscription.dead["{topic}"]']
         assert (kept["topic"], kept["name"]) == (dead["dead_letter_topic"], f"{subscription['name']}-dead")
-        invoker = planned[f'google_cloud_run_service_iam_member.push["{function}"]']
-        account = push["oidc_token"][0]["service_account_email"]
-        assert (invoker["service"], invoker["member"]) == (f"jennah-{function}", f"serviceAccount:{account}")
+        assert (
+            push["oidc_token"][0]["service_account_email"] == "jennah-push@my-project.iam.gserviceaccount.com"
+        )
 
 
-def test_each_alert_of_a_plan_leads_to_its_section_of_the_runbook(terraform: tuple[Path, Run]) -> None:
-    planned = _planned(terraform, "examples/small", **_GIVEN)
+def test_each_alert_of_a_plan_leads_to_its_section_of_the_runbook(terraform: Terraform) -> None:
+    planned = terraform.planned("small")
     led = {}
     for address, policy in planned.items():
         if address.startswith("google_monitoring_alert_policy."):
@@ -165,23 +79,8 @@ def test_each_alert_of_a_plan_leads_to_its_section_of_the_runbook(terraform: tup
     assert len(led) == 18
 
 
-def test_alerts_on_log_lines_wait_for_events_and_numbers(terraform: tuple[Path, Run]) -> None:
-    planned = _planned(terraform, "examples/small", **_GIVEN)
-    waited = {
-        "platform_faults": 'jsonPayload.event="platform_fault"',
-        "stuck_jobs": 'jsonPayload.event="reconcile_tick" AND jsonPayload.overdue_seconds>900',
-    }
-    for key, expected in waited.items():
-        policy = planned[f'google_monitoring_alert_policy.log_events["{key}"]']
-        (matched,) = policy["conditions"][0]["condition_matched_log"]
-        assert matched["filter"] == planned[f'google_logging_metric.events["{key}"]']["filter"]
-        functions, _, rest = matched["filter"].partition(" AND jsonPayload.")
-        assert functions.startswith('resource.type="cloud_run_revision" AND resource.labels.service_name=~')
-        assert f"jsonPayload.{rest}" == expected
-
-
-def test_the_large_example_has_room_for_what_it_says(terraform: tuple[Path, Run]) -> None:
-    planned = _planned(terraform, "examples/production", **_GIVEN, **_EXAMPLES["production"])
+def test_the_large_example_has_room_for_what_it_says(terraform: Terraform) -> None:
+    planned = terraform.planned("production")
     sizes = {
         name: planned[f'google_cloudfunctions2_function.functions["{name}"]']["service_config"][0]
         for name in FUNCTIONS
@@ -196,8 +95,8 @@ def test_the_large_example_has_room_for_what_it_says(terraform: tuple[Path, Run]
     assert costs.looks(600, timing) == 0  # of a job that runs as long as docs/costs.md assumes
 
 
-def test_dead_letters_are_kept_as_long_as_pubsub_does(terraform: tuple[Path, Run]) -> None:
-    planned = _planned(terraform, "examples/small", **_GIVEN)
+def test_dead_letters_are_kept_as_long_as_pubsub_does(terraform: Terraform) -> None:
+    planned = terraform.planned("small")
     kept = {
         topic: planned[f'google_pubsub_subscription.dead["{topic}"]']["message_retention_duration"]
         for topic in ("jobs", "batch_events", "ticks")
@@ -205,9 +104,8 @@ def test_dead_letters_are_kept_as_long_as_pubsub_does(terraform: tuple[Path, Run
     assert kept == {"jobs": "2678400s", "batch_events": "2678400s", "ticks": "86400s"}
 
 
-def test_everything_can_be_set_otherwise(terraform: tuple[Path, Run]) -> None:
-    planned = _planned(
-        terraform,
+def test_everything_can_be_set_otherwise(terraform: Terraform) -> None:
+    planned = terraform.plan_of(
         ".",
         project_id="my-project",
         deployment="jennah-2",
@@ -291,8 +189,6 @@ def test_everything_can_be_set_otherwise(terraform: tuple[Path, Run]) -> None:
         ({"tenant_job_accounts": ["team-a"]}, "must be emails of this project's"),
     ],
 )
-def test_a_wrong_variable_is_refused(
-    variables: dict[str, Any], sentence: str, terraform: tuple[Path, Run]
-) -> None:
-    done = _plan(terraform, ".", **{"project_id": "my-project", **variables})
-    assert sentence in _refusal(done)
+def test_a_wrong_variable_is_refused(variables: dict[str, Any], sentence: str, terraform: Terraform) -> None:
+    with pytest.raises(Refused, match=re.escape(sentence)):
+        terraform.plan_of(".", **{"project_id": "my-project", **variables})

@@ -261,6 +261,7 @@ def refused(batch: BatchServer, seed: int) -> list[bool]:
                 batch.client.get_job(name=f"{PARENT}/jobs/none", retry=None)
             occasions.append(answer.type is exceptions.ServiceUnavailable)
         assert fault.acted() == sum(occasions)
+        assert fault.occasions() == 60
     return occasions
 
 

@@ -43,6 +43,11 @@ def through(spanner_host: str, database: Database, monkeypatch: pytest.MonkeyPat
             wire.faulty = True
             yield behind
             assert set(wire.committed) == {fault}
+            [strikes] = wire.strikes()
+            assert (strikes.name, strikes.share) == (fault.name, share)
+            assert strikes.struck == wire.committed[fault]
+            assert strikes.struck <= strikes.occasions
+            assert share < 1 or strikes.struck == strikes.occasions
 
     return opened
 

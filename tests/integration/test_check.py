@@ -19,7 +19,7 @@ from google.cloud.spanner_v1.instance import Instance
 
 from jennah.operations import check as check_module
 from jennah.operations import check_command
-from jennah.operations.check import Check, Violation
+from jennah.operations.check import Check, Violation, clock_of
 from jennah.operations.migrate import migrate
 from jennah.output import CommandFailed
 from shared.batch_ids import batch_id
@@ -98,8 +98,11 @@ class Book:
         with self.database.batch() as batch:
             batch.delete("JobStateTransitions", KeySet(ranges=[whole]))
 
+    def check(self, **options: Any) -> Check:
+        return Check(self.database, now=clock_of(self.database), timing=Timing(), **options)
+
     def found(self, **options: Any) -> list[Violation]:
-        return list(Check(self.database, now=now, **options).violations())
+        return list(self.check(**options).violations())
 
 
 def event(job: Job, kind: type[Event]) -> Event:
@@ -151,12 +154,12 @@ def run(
 ) -> Run:
     """Run the command in this process; keywords change its environment."""
 
-    def run_check(tenant_id: str | None = None, **changes: str) -> Done:
+    def run_check(tenant_id: str | None = None, *, strict: bool = False, **changes: str) -> Done:
         for name, value in {**environment, **changes}.items():
             monkeypatch.setenv(name, value)
         code, error = 0, ""
         try:
-            check_command.check(tenant_id=tenant_id, limit=100, as_json=False)
+            check_command.check(tenant_id=tenant_id, limit=100, strict=strict, as_json=False)
         except CommandFailed as failure:
             code, error = failure.exit_code, failure.message
         printed = capsys.readouterr()
@@ -171,14 +174,15 @@ def test_what_the_platform_writes_is_clean_whatever_the_pages(book: Book, page: 
         tenant_id = book.tenant()
         for life in LIVES:
             book.job(tenant_id, *life)
-    check = Check(book.database, now=now, page=page, keys=keys)
+    check = book.check(page=page, keys=keys)
     assert list(check.violations()) == []
     assert (check.figures.jobs, check.figures.transitions, check.figures.attempts) == (18, 88, 24)
-    one = Check(book.database, now=now, tenant_id=tenant_id, page=page, keys=keys)
+    one = book.check(tenant_id=tenant_id, page=page, keys=keys)
     assert list(one.violations()) == []
     assert one.figures.jobs == 9
 
 
+FAR = datetime(9000, 1, 1, tzinfo=UTC)
 DAMAGES: dict[str, Callable[[Book, JobKey], None]] = {
     "status: the row has RUNNING": lambda book, key: book.write("Jobs", key, Status="RUNNING"),
     "version: the row has 9": lambda book, key: book.write("Jobs", key, Version=9),
@@ -187,6 +191,16 @@ DAMAGES: dict[str, Callable[[Book, JobKey], None]] = {
     "infra_retry_count: the row has 1": lambda book, key: book.write("Jobs", key, InfraRetryCount=1),
     "scheduled_at: the row has None": lambda book, key: book.write("Jobs", key, ScheduledAt=None),
     "has no NextCheckAt": lambda book, key: book.write("Jobs", key, NextCheckAt=None),
+    "its NextCheckAt is 9000-01-01": lambda book, key: book.write("Jobs", key, NextCheckAt=FAR),
+    "and has a NotBefore": lambda book, key: book.write("Jobs", key, NotBefore=now()),
+    "its MaxRetries is -1": lambda book, key: book.write("Jobs", key, MaxRetries=-1),
+    "it was submitted by batch": lambda book, key: book.write(
+        "JobStateTransitions", (*key, transition_id(1)), Actor="batch"
+    ),
+    "version 1 does not say when, by whom or why": lambda book, key: book.write(
+        "JobStateTransitions", (*key, transition_id(1)), Reason=""
+    ),
+    "attempt 1 started at 9000-01-01": lambda book, key: book.write("JobAttempts", (*key, 1), StartedAt=FAR),
     "IdempotencyKey without RequestHash": lambda book, key: book.write("Jobs", key, RequestHash=None),
     "its Batch job is another": lambda book, key: book.write("Jobs", key, GcpBatchJobName="another"),
     "with an ErrorMessage": lambda book, key: book.write("Jobs", key, ErrorMessage="it failed"),
@@ -247,9 +261,9 @@ def test_a_page_costs_three_reads(wired: Database, wire: Wire) -> None:
     tenant_id = book.tenant()
     for _ in range(7):
         book.job(tenant_id, Scheduled)
+    check = book.check(page=3, keys=6)
     wire.taken()
     seen: list[int] = []
-    check = Check(wired, now=now, page=3, keys=6)
     assert list(check.violations(lambda figures: seen.append(figures.jobs))) == []
     assert seen == [3, 6, 7]
     assert wire.taken() == {"StreamingRead": 2 + 3 * 3}
@@ -296,6 +310,9 @@ def test_an_overdue_job_is_a_warning(run: Run, book: Book) -> None:
     assert done.stderr == (
         "1 jobs should have been looked at more than 15 minutes ago: does reconciliation run?\n"
     )
+    strict = run(strict=True)
+    assert (strict.returncode, strict.stdout) == (1, "")
+    assert strict.stderr == done.stderr + "1 jobs, 1 transitions checked: no violation, and 1 jobs overdue."
 
 
 def test_the_command_prints_violations_and_exits_with_1(

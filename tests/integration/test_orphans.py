@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 from datetime import timedelta
 
+import grpc
 import pytest
 from google.cloud import batch_v1
 from google.cloud.spanner_v1 import JsonObject, KeySet
@@ -14,6 +15,7 @@ from google.cloud.spanner_v1 import JsonObject, KeySet
 from jennah.local.batch_jobs import JobState
 from shared.batch_ids import batch_id
 from shared.batch_spec import batch_job
+from shared.errors import Unavailable
 from shared.messages import Tick
 from shared.model import Job
 from tests.integration.conftest import Platform
@@ -170,6 +172,32 @@ def test_a_sweep_that_fails_does_not_fail_the_tick(
     platform.clock += at - platform.now()
     platform.reconciliation.reconcile(Tick(at))
     assert [message.key for message in platform.published] == [key]
+
+
+def test_a_long_sweep_goes_on_with_the_next_ticks_and_survives_a_call_that_fails(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.batch_client._PAGE", 1)
+    monkeypatch.setattr(platform.orphans, "_most_pages", 1)
+    names = [run_in_batch(platform, nobodys(platform)) for _ in range(3)]
+    platform.clock += HOUR + MINUTE
+    lists = platform.faults.calls("ListJobs").received
+    assert [sweep(platform), sweep(platform)] == [0, 0]
+    assert platform.orphans.under_way
+    with platform.faults.answer("ListJobs", grpc.StatusCode.UNAVAILABLE), pytest.raises(Unavailable):
+        sweep(platform)
+    # Nothing of QUEUED and SCHEDULED, three pages of RUNNING, and one call that failed.
+    assert [sweep(platform) for _ in range(3)] == [0, 0, len(names)]
+    assert platform.faults.calls("ListJobs").received == lists + 6
+    assert not platform.orphans.under_way
+
+
+def test_a_sweep_that_always_fails_begins_anew(platform: Platform) -> None:
+    with platform.faults.answer("ListJobs", grpc.StatusCode.UNAVAILABLE):
+        for under_way in (True, True, False):
+            with pytest.raises(Unavailable):
+                sweep(platform)
+            assert platform.orphans.under_way is under_way
 
 
 def test_a_sweep_reads_on_to_the_last_page(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,7 +45,8 @@ def wrong(platform: Platform, key: JobKey) -> list[str]:
     """What `jennah check` says of the job."""
     job = platform.reads.job(key)
     assert job is not None
-    return violations(job, platform.history(key), platform.attempts(key))
+    rows = platform.history(key), platform.attempts(key)
+    return violations(job, *rows, now=platform.now(), timing=platform.settings.timing)
 
 
 # What Batch keeps queued

@@ -240,6 +240,31 @@ def test_a_listing_without_end_ends_with_the_tick(
     assert platform.now() - before < WHOLE + 10 * SECOND
 
 
+def test_a_row_that_kills_whoever_looks_at_it_comes_first_no_more_than_twice(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deadly, *others = [platform.scheduled("true") for _ in range(4)]
+    for key in (deadly, *others):
+        ended(platform, key)
+    get = platform.batch.get
+
+    def kill(name: str) -> object:
+        if name.endswith(glob(deadly)):
+            raise KeyboardInterrupt
+        return get(name)
+
+    monkeypatch.setattr(platform.batch, "get", kill)
+    for later in (MINUTE, MINUTE):
+        with pytest.raises(KeyboardInterrupt):
+            platform.tick(later)
+    platform.tick()  # the second one is delivered again
+    assert {platform.status(key) for key in others} == {JobStatus.COMPLETED}
+    assert owed(platform, deadly) > MINUTE
+    monkeypatch.undo()
+    platform.tick(5 * MINUTE)
+    assert platform.status(deadly) is JobStatus.COMPLETED
+
+
 def test_a_listing_that_shows_an_earlier_batch_job_of_the_name_is_no_proof(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,10 +1,11 @@
-"""A wire between a client and the Spanner emulator that a test can listen to, and cut."""
+"""A wire between a client and an emulator that a test can listen to, and cut."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent import futures
+from functools import cache
 
 import grpc
 
@@ -13,13 +14,17 @@ Forward = Callable[[], Answers]
 
 
 class Wire(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc brings no types
-    """A gRPC proxy before the emulator: counts the calls of data, and does to commits what a test says."""
+    """A gRPC proxy before the emulator: counts the calls of data, and does to commits what a test says.
 
-    def __init__(self, target: str) -> None:
+    Args:
+        target: where the emulator is; a function is asked once somebody calls.
+    """
+
+    def __init__(self, target: str | Callable[[], str]) -> None:
         self.calls: list[str] = []
         self.requests: list[bytes] = []
         self.on_commit: Callable[[Forward], Answers] = lambda forward: forward()
-        self._channel = grpc.insecure_channel(target)
+        self._channel = cache(lambda: grpc.insecure_channel(target if isinstance(target, str) else target()))
         self._server = grpc.server(futures.ThreadPoolExecutor(16), handlers=[self])
         self.host = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         self._server.start()
@@ -28,10 +33,10 @@ class Wire(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc brings no type
         """Handle every method there is."""
         method = handler_call_details.method
         name = method.rpartition("/")[2]
-        call = self._channel.unary_stream(method)
 
         def handle(request: bytes, context: grpc.ServicerContext) -> Answers:
             metadata = context.invocation_metadata()
+            call = self._channel().unary_stream(method)
 
             def forward() -> Answers:
                 return iter(call(request, metadata=metadata, timeout=30))
@@ -58,7 +63,8 @@ class Wire(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc brings no type
     def close(self) -> None:
         """End it."""
         self._server.stop(None).wait()
-        self._channel.close()
+        if self._channel.cache_info().currsize:
+            self._channel().close()
 
 
 def applied_and_answer_lost(forward: Forward) -> Answers:

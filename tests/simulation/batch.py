@@ -44,6 +44,9 @@ class BatchJob:
         message: what the API shows of it.
         tasks: what ListTasks answers about a job that failed before it ran: `none`, `not found`, or the task
             `without a code`; empty for other jobs.
+        deadly_until: until then, whoever asks for it, or for its tasks, dies.
+        slow_until: until then, its tasks come on many pages, each of which takes long.
+        task_page: the only page that is not empty.
     """
 
     name: str
@@ -62,6 +65,9 @@ class BatchJob:
     foreign: bool = False  # nobody here made it, though it may have our name, or our label
     spot: bool = False
     tasks: str = ""
+    deadly_until: float = 0.0
+    slow_until: float = 0.0
+    task_page: int = 0
 
     @property
     def live(self) -> bool:

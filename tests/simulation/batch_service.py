@@ -19,9 +19,13 @@ from shared.batch import DEPLOYMENT, BatchState
 from tests.simulation.batch import BatchJob, SimulatedBatch
 from tests.simulation.batch_messages import write_task
 from tests.simulation.faults import Fault, Site
+from tests.simulation.world import Violation
 
 _PAGE = 2  # small, so that there are several
 _LAG = 90.0
+# Longer than a world is given to become quiet: only its own job may still wait then.
+_HINDERED = 14 * 3600.0
+_SLOW_PAGES, _SLOW_PAGE, _LONGEST_CALL = 10, 7.0, 12.0
 _SHARE_DEDUPLICATED = 0.5
 
 _JOB_ID = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -59,13 +63,6 @@ class Pager(Generic[_Response]):
     def pages(self) -> Iterator[_Response]:
         """As the pagers of the real client."""
         yield self.page
-
-
-class TaskPager(Pager[batch_v1.ListTasksResponse]):
-    """The answer to a listing of tasks, which all stand on one page."""
-
-    def __iter__(self) -> Iterator[batch_v1.Task]:
-        yield from self.page.tasks
 
 
 class BatchService:
@@ -114,18 +111,23 @@ class BatchService:
             name not in self._batch.jobs or not self._batch.jobs[name].message.changed
         ):
             self._world.plan.void(Site.GET, fault)
-        return self._shown(self._find(name), fault)
+        job = self._hindered(name, Site.GET, fault)
+        return self._shown(job, fault)
 
-    def list_tasks(self, request: batch_v1.ListTasksRequest, *, retry: None, timeout: float) -> TaskPager:
+    def list_tasks(
+        self, request: batch_v1.ListTasksRequest, *, retry: None, timeout: float
+    ) -> Pager[batch_v1.ListTasksResponse]:
         """ListTasks."""
         assert retry is None
-        self._keep_waiting(self._world.cross(Site.TASKS), timeout)
+        fault = self._world.cross(Site.TASKS)
+        self._keep_waiting(fault, timeout)
         name, _, group = request.parent.partition("/taskGroups/")
-        job = self._find(name)
+        job = self._hindered(name, Site.TASKS, fault)
         if group != "group0" or job.tasks == "not found":
             raise _not_found(request.parent)
-        response = _TasksResponse()
-        if job.tasks != "none":
+        here, next_page = self._tasks_page(job, request.page_token, timeout)
+        response = _TasksResponse(next_page_token=next_page)
+        if here and job.tasks != "none":
             write_task(
                 response.tasks.add(),
                 name=f"{request.parent}/tasks/0",
@@ -134,7 +136,7 @@ class BatchService:
                 ended=job.ended,
                 exit_code=job.exit_code,
             )
-        return TaskPager(batch_v1.ListTasksResponse.wrap(response))
+        return Pager(batch_v1.ListTasksResponse.wrap(response))
 
     def list_jobs(
         self, request: batch_v1.ListJobsRequest, *, retry: None, timeout: float
@@ -183,6 +185,41 @@ class BatchService:
         if job.shown is not BatchState.CANCELLED and (job.deleting or job.stopping or not job.live):
             raise exceptions.FailedPrecondition(f"{name} is {job.shown}: it cannot be cancelled.")
         self._batch.cancel(name)
+
+    def _hindered(self, name: str, site: Site, fault: Fault | None) -> BatchJob:
+        """Find a job, and act out what it does to whoever looks at it, for hours after that was drawn."""
+        world = self._world
+        known = self._batch.jobs.get(name)
+        if fault in {Fault.DEADLY, Fault.SLOW_TASKS} and (known is None or known.foreign):
+            world.plan.void(site, fault)
+            fault = None
+        job = self._find(name)
+        if fault is Fault.DEADLY:
+            job.deadly_until = world.time + _HINDERED
+        elif fault is Fault.SLOW_TASKS:
+            job.slow_until = world.time + _HINDERED
+            job.task_page = world.rng.choice((0, _SLOW_PAGES - 1))
+        if job.deadly_until > world.time:
+            world.kill()
+        return job
+
+    def _tasks_page(self, job: BatchJob, token: str, timeout: float) -> tuple[bool, str]:
+        """Whether the tasks stand on this page, and the token of the next one. Each page comes in time.
+
+        Raises:
+            Violation: the caller goes on for longer than any call may take.
+        """
+        world = self._world
+        if job.slow_until <= world.time:
+            return True, ""
+        number, began = token.split() if token else ("0", str(world.time))
+        if world.time - float(began) > _LONGEST_CALL:
+            raise Violation(f"tasks are listed for more than {_LONGEST_CALL:.0f} s")
+        if timeout < _SLOW_PAGE:
+            self._time_out(timeout)
+        world.sleep(_SLOW_PAGE)
+        page = int(number)
+        return page == job.task_page, f"{page + 1} {began}" if page < _SLOW_PAGES - 1 else ""
 
     def _create(self, name: str, request: batch_v1.CreateJobRequest) -> BatchJob:
         pb = batch_v1.CreateJobRequest.pb(request)

@@ -43,6 +43,8 @@ class Fault(StrEnum):
     STUCK = "stays queued"
     NAME_TAKEN = "a foreign job holds the name"
     ORPHANS = "Batch jobs that no row speaks of"
+    DEADLY = "for hours, whoever asks for it dies"
+    SLOW_TASKS = "for hours, its tasks come page by page, slowly"
     CANCEL_RACES = "its tenant cancels here"
     TENANT_LEAVES = "its tenant leaves here"
     TENANT_DELETED = "its tenant is deleted here, by force"
@@ -98,8 +100,8 @@ FAULTS: Mapping[Site, tuple[Fault, ...]] = {
         Fault.NAME_TAKEN,
         *_RACES,
     ),
-    Site.GET: (Fault.CRASH_BEFORE, Fault.UNAVAILABLE, Fault.BEHIND, *_RACES),
-    Site.TASKS: (Fault.CRASH_BEFORE, Fault.UNAVAILABLE, *_RACES),
+    Site.GET: (Fault.CRASH_BEFORE, Fault.UNAVAILABLE, Fault.BEHIND, Fault.DEADLY, *_RACES),
+    Site.TASKS: (Fault.CRASH_BEFORE, Fault.UNAVAILABLE, Fault.DEADLY, Fault.SLOW_TASKS, *_RACES),
     Site.LIST: (Fault.CRASH_BEFORE, Fault.UNAVAILABLE, Fault.BEHIND, *_RACES),
     Site.CANCEL: (
         *_CRASHES,

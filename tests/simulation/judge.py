@@ -16,6 +16,7 @@ from math import inf
 
 from jennah.operations.history import violations
 from shared.batch import BatchState
+from shared.config import Timing
 from shared.model import Attempt, Job, JobKey, Transition
 from shared.rows import ATTEMPT_COLUMNS, JOB_COLUMNS, TRANSITION_COLUMNS, job_from_row
 from tests.simulation.batch import BatchJob
@@ -249,13 +250,17 @@ class Judge(RowJudge):
             job = self.batch.jobs.get(self.name(key, row["Attempt"])) if row else None
             if job is None or job.foreign or not job.live or job.state is BatchState.CANCELLATION_IN_PROGRESS:
                 continue
+            if job.deadly_until:
+                continue
             if self.world.time - max(since, job.created) > _LONGEST_STOP:
                 self.fail(key, f"it is final, and nobody stops {job.uid}")
 
     def all_final(self) -> None:
-        """Long after the last fault, only a job that Batch keeps queued may still live."""
+        """Long after the last fault, only a job may live that Batch keeps queued, or hides from all."""
         for key, row in self.rows.items():
-            if row["Status"] not in FINAL and not any(job.stuck for job in self.truths(key, row["Attempt"])):
+            jobs = self.truths(key, row["Attempt"])
+            slow = any(job.stuck or job.deadly_until or job.slow_until for job in jobs)
+            if row["Status"] not in FINAL and not slow:
                 self.fail(key, f"it is still {row['Status']}, hours after the last fault")
 
     def end(self) -> None:
@@ -286,7 +291,8 @@ class Judge(RowJudge):
             attempts.setdefault(JobKey(*key[:2]), []).append(attempt)
         for job_key, row in self.rows.items():
             job = job_from_row([row[column] for column in JOB_COLUMNS.values()])
-            for found in violations(job, histories.get(job_key, []), attempts.get(job_key, [])):
+            of_job = histories.get(job_key, []), attempts.get(job_key, [])
+            for found in violations(job, *of_job, now=self.world.true_now(), timing=Timing()):
                 self.fail(job_key, found)
 
     def _late_is_recorded(self, key: JobKey, row: Row) -> None:

@@ -47,6 +47,9 @@ _SKEW = timedelta(seconds=SKEW)
 _PAUSED = timedelta(minutes=5) + _SKEW
 # Since when a job must have waited that was given up because no Batch job could be made.
 _MAX_AGE = timedelta(days=2) - _SKEW
+# So that a tick a minute later finds it due, whatever this one still takes.
+_FIRST_CHECK = timedelta(seconds=45)
+_IN_BATCH = ("SCHEDULED", "RUNNING")
 _MUTABLE_WHEN_FINAL = {"NextCheckAt"}
 
 
@@ -159,13 +162,22 @@ class RowJudge(Books):
             if status == "FAILED":
                 self._policy_is_kept(key, row, step["Attempt"], ended=number == row["Version"])
             elif status == "PENDING":
-                self.retries_due[key, row["Attempt"]] = row["NotBefore"]
-                if before is not None and (wrong := wrong_backoff(row, self.world.true_now())):
-                    self.fail(key, wrong)
+                self._waits(key, row)
         if status != row["Status"]:
             self.fail(key, f"the row is {row['Status']}, its history {status}")
         for attempt, to in entered.items():
             self._attempt_is_true(key, attempt, to, row)
+        if row["Status"] in _IN_BATCH and row["NextCheckAt"] > self.world.now() + _FIRST_CHECK:
+            self.fail(key, "the next tick will miss it: its check is due too late for that")
+        self._times_are_in_order(key, row)
+
+    def _waits(self, key: JobKey, row: Row) -> None:
+        """Whether a job that is new, or to be tried again, waits for as long as it is to."""
+        self.retries_due[key, row["Attempt"]] = row["NotBefore"]
+        if row["Attempt"] > 1 and (wrong := wrong_backoff(row, self.world.true_now())):
+            self.fail(key, wrong)
+
+    def _times_are_in_order(self, key: JobKey, row: Row) -> None:
         times = [at for at in (row[name] for name in _TIMES) if at is not None]
         if times != sorted(times):
             self.fail(key, f"its times are in no order: {', '.join(map(str, times))}")

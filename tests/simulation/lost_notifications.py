@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from statistics import median
 from typing import Annotated
 
 import typer
@@ -57,10 +58,11 @@ def measure(jobs: int, seed: int) -> Delays:
     judge = tenants.platform.judge
     judge.end()
     world.close()
-    return _delays(judge)
+    return delays_of(judge)
 
 
-def _delays(judge: Judge) -> Delays:
+def delays_of(judge: Judge) -> Delays:
+    """What the jobs in these books took, which have all ended."""
     detection, repair = [], []
     for key, row in judge.rows.items():
         ended = max(job.ended or 0.0 for job in judge.truths(key, row["Attempt"]))
@@ -71,15 +73,17 @@ def _delays(judge: Judge) -> Delays:
 
 def main(
     jobs: Annotated[int, typer.Option(min=1, help="How many jobs.")] = 200,
-    seed: Annotated[int, typer.Option(help="What chance begins with.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="In how many worlds, with seeds from 1.")] = 60,
 ) -> None:
-    """Measure it; exit 1 if it takes longer than promised."""
-    delays = measure(jobs, seed)
-    late = delays.detection[-1] > DETECTION or delays.repair[-1] > REPAIR
+    """Measure it; exit 1 if it takes longer than promised in any of them."""
+    worlds = [measure(jobs, seed) for seed in range(1, seeds + 1)]
+    detection = sorted(seconds for delays in worlds for seconds in delays.detection)
+    repair = sorted(seconds for delays in worlds for seconds in delays.repair)
+    late = detection[-1] > DETECTION or repair[-1] > REPAIR
     typer.echo(
-        f"lost notifications: {len(delays.repair)} jobs repaired without one; "
-        f"detected after {delays.detection[jobs // 2]:.0f} s (at most {delays.detection[-1]:.0f} s), "
-        f"repaired after {delays.repair[jobs // 2]:.0f} s (at most {delays.repair[-1]:.0f} s), virtual time"
+        f"lost notifications: {len(repair)} jobs in {seeds} worlds repaired without one; "
+        f"detected after {median(detection):.0f} s (at most {detection[-1]:.1f} s), "
+        f"repaired after {median(repair):.0f} s (at most {repair[-1]:.1f} s), virtual time"
     )
     raise typer.Exit(1 if late else 0)
 

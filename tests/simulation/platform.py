@@ -23,7 +23,7 @@ from shared.follow import Follower
 from shared.jobs import Jobs, TenantGone
 from shared.listing import FEW
 from shared.messages import JobMessage
-from shared.orphans import Orphans
+from shared.orphans import MOST_PAGES, Orphans
 from shared.reconcile import Reconciliation
 from shared.rows import Reads
 from shared.switches import DISPATCH, Switches
@@ -44,6 +44,8 @@ SETTINGS = Settings(project="simulated", spanner_instance="simulated")
 _TICK = SETTINGS.timing.tick.total_seconds()
 _SWEEP = 3600.0
 _PUBLISH_TIMEOUT = 5.0
+# A tenant that leaves is mostly gone by then.
+_LEAVES = 1200.0
 # What a job of ours asks for. In a quarter of the worlds Batch sends every state all the same.
 _NOTIFIED = frozenset({BatchState.RUNNING, BatchState.SUCCEEDED, BatchState.FAILED})
 
@@ -59,6 +61,7 @@ class Platform:
         self._client = BatchClient(
             cast("BatchServiceClient", BatchService(self.batch)),
             create_deadline=SETTINGS.timing.create_deadline,
+            clock=world.clock,
         )
         self.judge = Judge(world, self.batch)
         self.endings = Endings(world, self.judge)
@@ -114,12 +117,22 @@ class Platform:
             settings=SETTINGS,
             now=world.now,
         )
+        # Worlds are small: half of them list their jobs all the same, the others ask for each; and half of
+        # them sweep page by page.
+        listed = world.rng.random() < 0.5
+        self.orphans = Orphans(
+            reads=self.reads,
+            batch=batch,
+            settings=SETTINGS,
+            now=world.now,
+            most_pages=1 if listed else MOST_PAGES,
+        )
         self.reconciliation = Reconciliation(
             transitions=self.transitions,
             reads=self.reads,
             batch=batch,
             follower=follower,
-            orphans=Orphans(reads=self.reads, batch=batch, settings=SETTINGS, now=world.now),
+            orphans=self.orphans,
             deletion=TenantDeletion(
                 store,
                 reads=self.reads,
@@ -134,8 +147,7 @@ class Platform:
             settings=SETTINGS,
             now=world.now,
             jitter=jitter,
-            # Worlds are small: half of them list their jobs all the same, the others ask for each.
-            few=0 if world.rng.random() < 0.5 else FEW,
+            few=0 if listed else FEW,
         )
         judge = self.judge
         on_delivery, on_tick = partial(self._meddle, Site.DELIVER), partial(self._meddle, Site.TICK)
@@ -168,6 +180,7 @@ class Platform:
             if self.world.process not in self.wire.failed:
                 raise Violation(f"what one job met ends a tick: {type(error).__name__}") from error
             raise
+        self.plan_tick()  # the sweep may not be at its end
         if looked and age > _TICK + SKEW:
             raise Violation(f"a tick that is {age:.0f} s old is carried out")
 
@@ -241,8 +254,11 @@ class Platform:
         """Let the next tick be the first that finds something to do."""
         time = self.world.time
         due = min((check for check in self.judge.checks.values() if check is not None), default=math.inf)
-        if self.judge.leaving:
+        leaving = self.judge.leaving
+        if self.orphans.under_way or (leaving and time - max(leaving.values()) < _LEAVES):
             due = min(due, time)
+        elif leaving:  # one of its jobs keeps it, for hours
+            due = min(due, time + _LEAVES)
         if self.judge.orphans():
             due = min(due, (time // _SWEEP + 1) * _SWEEP)
         if due == math.inf:

@@ -136,8 +136,13 @@ def test_a_job_that_stays_queued_is_given_up_and_that_counts_when_it_has_waited_
     assert (cancelled.violation, cancelled.complete, cancelled.void) == (None, True, True)
 
 
-def test_without_notifications_everything_is_repaired_in_time() -> None:
-    delays = lost_notifications.measure(200, 1)
+# In the latter four, looks came due just after their ticks; calls take 0.03 s at most, or a second.
+@pytest.mark.parametrize(("seed", "latency"), [*((seed, 0.03) for seed in (1, 5, 27, 57, 59)), (2, 1.0)])
+def test_without_notifications_everything_is_repaired_in_time(
+    monkeypatch: pytest.MonkeyPatch, seed: int, latency: float
+) -> None:
+    monkeypatch.setattr("tests.simulation.world._LATENCY", latency)
+    delays = lost_notifications.measure(200, seed)
     assert len(delays.repair) == 200
     assert delays.detection[-1] <= lost_notifications.DETECTION
     assert delays.repair[-1] <= lost_notifications.REPAIR

@@ -34,4 +34,8 @@ def test_an_occasion_that_is_spared_spends_none_of_the_times() -> None:
     rules = Rules()
     number = rules.add(Rule(Action.DROP, "*", times=5, share=0.1))
     assert sum(occasions(rules, Action.DROP)) == 5
-    assert rules.acted(number) == 5
+    acted, asked = rules.acted(number)
+    assert acted == 5
+    assert 5 < asked < 2000
+    assert not rules.find(Action.DELAY, "j", state="RUNNING")
+    assert rules.acted(number) == (5, asked)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from jennah.local.batch_jobs import JobState
 from jennah.local.batch_runner import Run
 from shared.batch_ids import batch_id
 from shared.model import Attempt, Job, JobKey, JobStatus
@@ -37,12 +38,12 @@ class Books:
     submission: Submission
     row: Row
     runs: list[Run]
+    states: dict[str, JobState]
     others: list[Row] = field(default_factory=list)
-    at_work: dict[str, str] = field(default_factory=dict)
 
     def wrong(self) -> set[Wrong]:
         rows = [self.row, *self.others]
-        found = list(compare([self.submission], rows, self.runs, self.at_work))
+        found = list(compare([self.submission], rows, self.runs, self.states))
         print(*found, sep="\n")  # noqa: T201 - what pytest shows of a failure
         return {offence.wrong for offence in found}
 
@@ -64,6 +65,7 @@ def books() -> Books:
         submission=Submission(0, "key", Kind.FAILS_ONCE, ["x"], 2, job_ids=[KEY.job_id]),
         row=Row(job, [], attempts),
         runs=[run(KEY, 1, 1), run(KEY, 2, 0)],
+        states={name(KEY, 1): JobState.FAILED, name(KEY, 2): JobState.SUCCEEDED},
     )
 
 
@@ -124,7 +126,7 @@ def retry_too_often(books: Books) -> None:
 
 
 def leave_batch_at_work(books: Books) -> None:
-    books.at_work[name(KEY, 2)] = "RUNNING"
+    books.states[name(KEY, 2)] = JobState.RUNNING
 
 
 @pytest.mark.parametrize(
@@ -148,3 +150,38 @@ def leave_batch_at_work(books: Books) -> None:
 def test_each_disagreement_is_seen(books: Books, spoil: Callable[[Books], None], seen: Wrong) -> None:
     spoil(books)
     assert seen in books.wrong()
+
+
+KILLED = 128 + 9
+
+
+@pytest.mark.parametrize(
+    ("exit_codes", "state", "noted", "agree"),
+    [
+        ([], None, None, True),
+        ([KILLED], JobState.CANCELLED, None, True),
+        ([], JobState.CANCELLED, None, True),
+        ([0], JobState.CANCELLED, None, True),  # it ended while Batch cancelled it
+        ([0], JobState.SUCCEEDED, "SUCCEEDED came after CANCELLED", True),
+        ([7], JobState.FAILED, "FAILED came after CANCELLED", True),
+        ([0], JobState.SUCCEEDED, None, False),
+        ([0], JobState.SUCCEEDED, "x", False),
+        ([0], JobState.SUCCEEDED, "FAILED came after CANCELLED", False),
+        ([7], JobState.FAILED, None, False),
+        ([KILLED], JobState.CANCELLED, "SUCCEEDED came after CANCELLED", False),
+        ([], None, "SUCCEEDED came after CANCELLED", False),
+        ([KILLED], JobState.SUCCEEDED, "SUCCEEDED came after CANCELLED", False),
+        ([7], JobState.SUCCEEDED, "SUCCEEDED came after CANCELLED", False),
+        ([0], None, None, False),
+    ],
+)
+def test_the_end_of_a_cancelled_job_is_noted_as_ignored(
+    books: Books, exit_codes: list[int], state: JobState | None, noted: str | None, agree: bool
+) -> None:
+    job = dataclasses.replace(books.row.job, status=JobStatus.CANCELLED)
+    attempts = {**books.row.attempts, 2: Attempt(attempt=2, reason="cancelled", last_ignored=noted)}
+    books.row = Row(job, [], attempts)
+    books.submission.cancelled = True
+    books.runs = [run(KEY, 1, 1), *(run(KEY, 2, code) for code in exit_codes)]
+    books.states = {name(KEY, 1): JobState.FAILED} | ({name(KEY, 2): state} if state else {})
+    assert books.wrong() == (set() if agree else {Wrong.BROKEN_RECORD})

@@ -115,6 +115,8 @@ def test_of_two_announcements_the_one_that_leads_to_the_end_took_place(lines: li
         [line(1), line(2), line(3), announced(4, to="CANCELLED"), announced(4)],
         [line(1), line(2), line(2, to="CANCELLED")],
         [line(1), line(2), line(3), announced(4), forestalled(4), ignored(4, "COMPLETED")],
+        [line(1), line(2), line(3), line(4), ignored(4, "COMPLETED"), ignored(4, "CANCELLED")],
+        [line(1), line(2), line(3), line(4), ignored(4, "CANCELLED"), ignored(4, "COMPLETED")],
         [*RIVALS, announced(4), announced(4, to="CANCELLED")],
     ],
 )

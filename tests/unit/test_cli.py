@@ -92,6 +92,35 @@ def test_an_unreachable_server_is_one_sentence_with_the_remedy() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "step"),
+    [
+        ("SSL_CERT_FILE", "/nonexistent", "PEM file"),
+        ("SSL_CERT_FILE", __file__, "PEM file"),
+        ("HTTPS_PROXY", "garbage::::", "http://proxy.example.com:3128"),
+        ("https_proxy", "ftp://me:s3cret@a:1", "http://proxy.example.com:3128"),
+        ("NO_PROXY", ":::garbage", "http://proxy.example.com:3128"),
+        ("ALL_PROXY", "socks5://127.0.0.1:1", "httpx[socks]"),
+    ],
+)
+def test_what_the_environment_spoils_is_named(name: str, value: str, step: str) -> None:
+    env = {key: text for key, text in environment().items() if not key.upper().endswith("_PROXY")}
+    env |= {"HTTP_PROXY": "http://127.0.0.1:1"} if name == "NO_PROXY" else {}
+    env.pop("SSL_CERT_FILE", None)
+    done = jennah("list", "--url", "https://jobs.example.com", "--token", "t", env=env | {name: value})
+    assert_one_sentence(done, 2)
+    assert name in done.stderr
+    assert step in done.stderr
+    assert "s3cret" not in done.stderr
+
+
+def test_a_name_that_no_host_can_have_is_an_unreachable_server() -> None:
+    env = {key: text for key, text in environment().items() if not key.upper().endswith("_PROXY")}
+    done = jennah("list", "--url", f"https://{'a' * 70}.example", "--token", "t", env=env)
+    assert_one_sentence(done, 3)
+    assert "no such host" in done.stderr
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         ("get",),
@@ -100,6 +129,10 @@ def test_an_unreachable_server_is_one_sentence_with_the_remedy() -> None:
         ("get", "../../health"),
         ("list", "--limit", "0"),
         ("list", "--limit", "many"),
+        ("list", "--limit", "9" * 30),
+        ("list", "--tenant", "t" * 70_000),
+        ("history", "j" * 70_000, "-f"),
+        ("list", "--url", "http://127.0.0.1:99999", "--token", "t"),
         ("list", "--url", "localhost:8080", "--token", "t"),
         ("list", "--token", "a\nb"),
         ("submit", "busybox", "sh", "-c", "true"),
@@ -112,7 +145,7 @@ def test_an_unreachable_server_is_one_sentence_with_the_remedy() -> None:
         ("submit", "busybox", "--retry-factor", "1e999"),
         ("token", "--email"),
     ],
-    ids=" ".join,
+    ids=lambda words: " ".join(words)[:60],
 )
 def test_wrong_usage_is_one_sentence_and_asks_nobody(
     server: ScriptedServer, here: Callable[..., Done], arguments: tuple[str, ...]
@@ -377,7 +410,7 @@ def test_what_the_terminal_echoes_does_not_repeat_the_headline(
     text = io.StringIO()
     console = Console(file=text, force_terminal=True, width=width, color_system=None)
     with Client(server.url, "a.b.c") as client:
-        live.follow(client, [JOB_ID], console)
+        live.follow(client, [JOB_ID], console, print)
     lines = re.sub(r"\x1b\[[?0-9]*[A-Za-z]", "", text.getvalue()).replace("\r", "\n").splitlines()
     assert width - 12 < max(map(len, lines)) <= width - len("^C")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from typer.main import get_command
 
-from jennah import job_columns, output
+from jennah import access, connection, job_columns, output
 from jennah.cli import app
 from jennah.client import Client
 
@@ -44,10 +44,18 @@ def test_columns_methods_and_exit_codes_are_documented() -> None:
     assert re.split(r",\s+| and ", listed) == list(job_columns.ALL)
     methods = {name for name in vars(Client) if not name.startswith("_")} - {"close"}
     table = TEXT.partition("| method | |")[2]
-    assert set(re.findall(r"`([a-z_]+)`", table)) - {"idempotency_key"} == methods
+    assert set(re.findall(r"`([a-z_]+)`", table)) - {"idempotency_key", "on_missing"} == methods
     codes = TEXT.partition("| exit code | |")[2].partition("\n\n")[0]
     shown = {int(code) for code in re.findall(r"^\| (\d+) \|", codes, re.MULTILINE)}
     assert shown == {0, output.REFUSED, output.MISUSED, output.UNREACHABLE, 130, 141}
+
+
+def test_the_times_of_repeats_are_the_codes() -> None:
+    repeats = " ".join(
+        TEXT.partition("Requests are repeated for ")[2].partition(" when the network")[0].split()
+    )
+    seconds = [int(number) for number in re.findall(r"(\d+) s", repeats)]
+    assert seconds == [access.QUICK, access.PATIENT, connection.FIRST_CONTACT_SECONDS]
 
 
 def test_every_environment_variable_that_is_named_exists() -> None:

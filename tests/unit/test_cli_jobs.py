@@ -51,6 +51,9 @@ def assert_wrong_usage(done: subprocess.CompletedProcess[str], server: ScriptedS
         ("history", JOB_ID, "-f", "--tenant", JOB_ID),
         ("watch",),
         ("delete",),
+        ("cancel",),
+        ("watch", JOB_ID, ".."),
+        ("cancel", JOB_ID, "a/b"),
         ("tenant", "delete"),
     ],
     ids=" ".join,
@@ -152,7 +155,7 @@ def test_jobs_are_deleted_but_those_that_can_not_be(server: ScriptedServer, here
     server.reply(409, {"error": refusal})
     done = here("delete", "a", "b", "c")
     assert (done.returncode, done.stdout) == (1, "a deleted\nc deleted\n")
-    assert done.stderr == "jennah: It runs; 'jennah get' shows how it stands.\n"
+    assert done.stderr == "jennah: b: It runs; 'jennah get' shows how it stands.\n"
     assert [(asked.method, asked.path) for asked in server.asked] == [
         ("DELETE", "/v1/jobs/a"),
         ("DELETE", "/v1/jobs/b"),
@@ -166,12 +169,125 @@ def test_jobs_are_deleted_but_those_that_can_not_be(server: ScriptedServer, here
     assert (done.returncode, done.stdout) == (0, "b deleted\na deleted\n")
     server.forget()
     server.reply(204, b"")
-    assert json.loads(here("delete", "a", "b", "--json").stdout) == {"deleted": ["a", "b"]}
+    assert json.loads(here("delete", "a", "b", "--json").stdout) == {"deleted": ["a", "b"], "refused": []}
     server.forget()
     server.reply(204, b"")
     server.reply(409, {"error": refusal})
     done = here("delete", "a", "b", "--json")
-    assert (done.returncode, json.loads(done.stdout)) == (1, {"deleted": ["a"]})
+    why = {"job_id": "b", "code": "FAILED_PRECONDITION", "message": "It runs."}
+    assert (done.returncode, json.loads(done.stdout)) == (1, {"deleted": ["a"], "refused": [why]})
+
+
+GONE = {"error": {"code": 404, "status": "NOT_FOUND", "message": "There is no such job.", "details": []}}
+BUSY = {"error": {"code": 409, "status": "FAILED_PRECONDITION", "message": "No.", "details": []}}
+OUT = {"error": {"code": 401, "status": "UNAUTHENTICATED", "message": "Who?", "details": []}}
+GONE_TOLD = "jennah: gone: There is no such job; 'jennah list' shows your jobs."
+BUSY_TOLD = "jennah: {}: No; 'jennah get' shows how it stands."
+
+
+def some_refused(job: dict[str, Any], **final: Any) -> Callable[[Asked], tuple[int, Any]]:
+    """A server where `gone` is missing, `busy…` may not be changed, and nobody may see `out`."""
+
+    def decide(asked: Asked) -> tuple[int, Any]:
+        name = asked.path.split("/")[3].removesuffix(":cancel")
+        if name == "gone":
+            return 404, GONE
+        if name.startswith("busy"):
+            return 409, BUSY
+        if name == "out":
+            return 401, OUT
+        return 200, {**job, "job_id": name, **final, "transitions": []}
+
+    return decide
+
+
+def test_each_job_that_is_not_deleted_is_named(
+    server: ScriptedServer, here: Here, job: dict[str, Any]
+) -> None:
+    server.decide = some_refused(job)
+    words = ("busy1", "good", "gone", "busy2", "good2", "good")
+    done = here("delete", *words)
+    assert (done.returncode, done.stdout) == (1, "good deleted\ngood2 deleted\n")
+    assert sorted(done.stderr.splitlines()) == [
+        *(BUSY_TOLD.format("busy1"), BUSY_TOLD.format("busy2"), GONE_TOLD)
+    ]
+    shown = json.loads(here("delete", *words, "--json").stdout)
+    assert shown["deleted"] == ["good", "good2"]
+    assert {each["job_id"] for each in shown["refused"]} == {"busy1", "gone", "busy2"}
+    done = here("delete", "good", "gone", "out", "good2")
+    assert (done.returncode, done.stdout) == (3, "good deleted\n")
+    assert (GONE_TOLD in done.stderr, "Who?" in done.stderr) == (True, True)
+    server.asked.clear()
+    assert here("delete", "good", "..").returncode == 2
+    assert server.asked == []
+
+
+def test_several_jobs_are_cancelled(server: ScriptedServer, here: Here, job: dict[str, Any]) -> None:
+    server.decide = some_refused(job, status="CANCELLED")
+    assert here("cancel", "a", "b", "a").stdout == "a CANCELLED\nb CANCELLED\n"
+    done = here("cancel", "a", "gone", "busy", "b")
+    assert (done.returncode, done.stdout) == (1, "a CANCELLED\nb CANCELLED\n")
+    assert done.stderr.splitlines() == [GONE_TOLD, BUSY_TOLD.format("busy")]
+    done = here("cancel", "a", "gone", "b", "--json")
+    first, missing, last = json.loads(done.stdout)
+    assert (first["job_id"], last["job_id"], done.returncode) == ("a", "b", 1)
+    refused = {"code": "NOT_FOUND", "message": "There is no such job."}
+    assert missing == {"job_id": "gone", "refused": refused}
+    assert json.loads(here("cancel", "a", "--json").stdout)["job_id"] == "a"
+    assert here("cancel", "gone", "--json").stdout == ""
+    server.decide = lambda _: (200, job)  # whatever it is asked for
+    assert json.loads(here("cancel", "a", "b", "--json").stdout) == [job]
+
+
+def test_watching_goes_on_without_a_job_that_is_gone(
+    server: ScriptedServer, here: Here, job: dict[str, Any], transition: dict[str, Any]
+) -> None:
+    server.decide = lambda asked: (
+        some_refused(job, status="COMPLETED")(asked)
+        if "transitions" not in asked.path
+        else (200, {"transitions": [{**transition, "to_status": "COMPLETED"}]})
+    )
+    done = here("watch", "good", "gone", "good2")
+    assert (done.returncode, done.stderr.splitlines()) == (1, [GONE_TOLD])
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["good", "good2"]
+    done = here("watch", "good", "gone", "good2", "--json")
+    shown = json.loads(done.stdout)
+    assert [(each["job_id"], "refused" in each) for each in shown] == [
+        *(("good", False), ("gone", True), ("good2", False))
+    ]
+    done = here("watch", "gone", "--json")
+    assert (done.returncode, done.stdout, done.stderr.splitlines()) == (1, "", [GONE_TOLD])
+    told: list[str] = []
+    for ids in (["good", "gone", "good2"], ["gone"]):
+        console = Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None)
+        with Client(server.url, "a.b.c") as client:
+            ended = live.follow(client, ids, console, lambda job_id, _: told.append(job_id))
+        assert [found.job_id for found in ended] == [job_id for job_id in ids if job_id != "gone"]
+    assert told == ["gone", "gone"]
+
+
+def test_a_job_that_is_deleted_while_it_is_watched_ends_nothing(
+    server: ScriptedServer, here: Here, job: dict[str, Any]
+) -> None:
+    ended = some_refused(job, status="COMPLETED")
+    server.decide = lambda asked: (404, GONE) if "transitions" in asked.path else ended(asked)
+    assert (here("watch", "a", "b").returncode, here("watch", "a").returncode) == (0, 0)
+
+
+def test_a_tenant_that_went_meanwhile_is_no_missing_job(
+    server: ScriptedServer, here: Here, tenant: dict[str, Any]
+) -> None:
+    gone = {"error": {"code": 404, "status": "NOT_FOUND", "message": "None.", "details": []}}
+    server.reply(200, tenant)
+    server.reply(404, gone)
+    done = here("tenant", "delete", "--yes")
+    assert (done.returncode, "jennah list" in done.stderr) == (1, False)
+    server.forget()
+    server.reply(200, tenant)
+    server.hang_up()
+    server.reply(404, gone)
+    done = here("tenant", "delete", "--yes")
+    assert (done.returncode, done.stdout) == (0, f"{tenant['tenant_id']} is being deleted\n")
 
 
 def test_a_retry_prints_the_new_job(server: ScriptedServer, here: Here, job: dict[str, Any]) -> None:
@@ -204,7 +320,7 @@ def test_several_jobs_are_watched(
     text = io.StringIO()
     console = Console(file=text, force_terminal=True, width=120, color_system=None)
     with Client(server.url, "a.b.c") as client:
-        assert [found.job_id for found in live.follow(client, ["b", "a"], console)] == ["b", "a"]
+        assert [found.job_id for found in live.follow(client, ["b", "a"], console, print)] == ["b", "a"]
     assert text.getvalue().count("COMPLETED") >= 2
 
 

@@ -261,6 +261,20 @@ def test_a_url_that_is_none_is_refused(url: str) -> None:
         Client(url, "t")
 
 
+@pytest.mark.parametrize(
+    "url", ["http://jobs.example.com", "http://10.0.0.1:8080", "HTTP://a", "http://[::2]"]
+)
+def test_plain_http_to_another_machine_has_to_be_allowed(url: str) -> None:
+    with pytest.raises(ValueError, match="plain http"):
+        Client(url, "t")
+    Client(url, "t", insecure=True).close()
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://localhost", "http://[::1]:1", "https://a"])
+def test_this_machine_and_https_need_no_leave(url: str) -> None:
+    Client(url, "t").close()
+
+
 @pytest.mark.parametrize("token", ["", "a\nb", "a\r\nX-Evil: 1", "ä", "a\0"])
 def test_a_token_that_can_not_stand_in_a_header_is_refused(server: ScriptedServer, token: str) -> None:
     with pytest.raises(ValueError, match="token"):

@@ -132,6 +132,15 @@ def test_a_deletion_whose_answer_was_lost_is_done(server: ScriptedServer) -> Non
             client.delete_job(JOB_ID)
 
 
+def test_a_tenants_deletion_whose_answer_was_lost_is_done(server: ScriptedServer) -> None:
+    server.hang_up()
+    server.reply(404, GONE)
+    with client_of(server) as client:
+        assert client.delete_tenant() is None
+        with pytest.raises(ApiError, match="no such job"):
+            client.delete_tenant()
+
+
 def test_a_deletion_that_was_put_off_is_not_taken_for_done(server: ScriptedServer) -> None:
     server.reply(429, BUSY)
     server.reply(404, GONE)
@@ -253,25 +262,6 @@ def test_a_followed_log_ends_with_a_job_that_was_deleted(server: ScriptedServer,
     server.reply(404, GONE)
     with client_of(server) as client:
         assert list(client.follow_logs(JOB_ID)) == []
-
-
-def test_jobs_are_watched_together(server: ScriptedServer, job: dict[str, Any]) -> None:
-    looks = {"a": iter(["PENDING", "COMPLETED"]), "b": iter(["PENDING", "RUNNING", "FAILED"])}
-
-    def decide(asked: Asked) -> tuple[int, Any]:
-        name = asked.path[-1]
-        return 200, {**job, "job_id": name, "status": next(looks[name])}
-
-    server.decide = decide
-    with client_of(server) as client:
-        seen = [(found.job_id, found.status) for found in client.watch_jobs(["a", "b", "a"])]
-    assert seen == [
-        ("a", "PENDING"),
-        ("b", "PENDING"),
-        ("a", "COMPLETED"),
-        ("b", "RUNNING"),
-        ("b", "FAILED"),
-    ]
 
 
 def test_a_token_that_is_refused_is_fetched_once_more(server: ScriptedServer, job: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -13,8 +14,9 @@ from typing import Any
 import pytest
 from google.cloud import batch_v1
 
-from jennah.operations import costs
+from jennah.operations import cost_production, costs
 from jennah.operations.cost_inputs import INPUTS
+from jennah.operations.cost_tables import TABLES
 from shared import batch_client, listing, reconcile, telemetry
 from shared.api.spec import SubmitRequest
 from shared.batch_ids import batch_id
@@ -24,12 +26,13 @@ from shared.events import BatchRef, Scheduled, Started, Succeeded
 from shared.lifecycle import Applied
 from shared.model import Actor, Job
 from shared.transitions import Touch, Transitions
+from tests.infrastructure import hcl
 from tests.simulation.store import Change, Store
 from tests.simulation.store_schema import Row, Table, load
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
-TABLES = load()
+SCHEMA = load()
 
 # Spanner's documentation, "Data types": bytes of a value, and 8 more for each that is stored.
 OVERHEAD = 8
@@ -68,7 +71,7 @@ def written(changes: Sequence[Change]) -> int:
     """Rows and index entries; one that moves in its index is deleted there and made."""
     writes = 0
     for change in changes:
-        table = TABLES[change.table]
+        table = SCHEMA[change.table]
         before, after = entries(table, change.before), entries(table, change.after)
         writes += 1 + len(set(before.items()) ^ set(after.items()))
     return writes
@@ -127,7 +130,7 @@ def test_commits_rows_and_bytes_of_a_job_that_succeeds(life: tuple[list[list[Cha
     for (name, _key), row in left.items():
         assert row is not None
         stored += sum(size(value) for value in row)
-        stored += sum(size(value) for entry in entries(TABLES[name], row).values() for value in entry)
+        stored += sum(size(value) for entry in entries(SCHEMA[name], row).values() for value in entry)
     assert stored == INPUTS["stored_bytes"].value
 
 
@@ -184,16 +187,46 @@ def test_looks_at_a_job_double_their_distance() -> None:
     assert [costs.looks(seconds) for seconds in (59, 61, 121, 241, 600, 7200)] == [0, 1, 2, 3, 4, 8]
 
 
-@pytest.mark.parametrize("name", costs.TABLES)
+@pytest.mark.parametrize("name", TABLES)
 def test_the_documents_show_what_the_module_prints(name: str) -> None:
     page = name.partition(":")[0]
-    printed = costs.TABLES[name]()
+    printed = TABLES[name]()
     text = (ROOT / page).read_text(encoding="utf-8")
-    assert printed in text, f"run `python -m jennah.operations.costs` and bring its tables to {page}"
+    assert printed in text, f"run `python -m jennah.operations.cost_tables` and bring its tables to {page}"
 
 
 def test_every_input_counts() -> None:
     """An input that changes no table has no business there."""
-    sources = (ROOT / "jennah" / "operations" / "costs.py").read_text(encoding="utf-8")
+    files = [ROOT / "jennah" / "operations" / name for name in ("costs.py", "cost_production.py")]
+    sources = "".join(file.read_text(encoding="utf-8") for file in files)
     unused = {name for name in INPUTS if f'"{name}"' not in sources}
     assert unused == {"most_published"}  # docs/scaling.md computes with it
+
+
+def test_prices_and_limits_name_the_page_that_they_are_from() -> None:
+    for name, entry in INPUTS.items():
+        kind, _, rest = entry.source.partition(": ")
+        if kind in {"price", "limit"}:
+            assert re.match(r"https://cloud\.google\.com/[a-z/-]+(, |$)", rest), name
+        if kind == "price":
+            assert re.search(r", 20\d\d; check", rest), name
+        assert kind in {"counted", "assumed", "price", "limit"}, name
+
+
+def test_the_production_example_is_terraforms() -> None:
+    example = ROOT / "terraform" / "examples" / "production" / "main.tf"
+    (module,) = (block.body for block in hcl.read_folder(example.parent) if block.kind == "module")
+    spanner, sizes = module["spanner"], module["functions"]
+    assert f"about {cost_production.RATE} jobs a second" in example.read_text(encoding="utf-8")
+    assert (spanner["edition"], spanner["backup_days"]) == ("ENTERPRISE", cost_production.BACKUPS)
+    assert spanner["autoscaling"]["min_processing_units"] == cost_production.LEAST_UNITS
+    assert module["job_network"]["nat_addresses"] == cost_production.ADDRESSES
+    assert module["times"] == {"live_check": cost_production.TIMING.live_check.total_seconds()}
+    for size in (*cost_production.SIZES, cost_production.TICKS):
+        given = sizes[size.name]
+        default = costs.Function("", 0, 0)
+        streams = 2 if size.name == "submission" else 1
+        assert size.least == given["min_instances"], size.name
+        assert size.memory_gib == float(given.get("memory", "0.5Gi").removesuffix("Gi")), size.name
+        if size is not cost_production.TICKS:
+            assert size.concurrency == given.get("concurrency", default.concurrency * streams) / streams

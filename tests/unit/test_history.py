@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jennah.operations.history import violations
+from jennah.operations.times import CLOCKS
 from shared.batch_ids import batch_id
 from shared.config import Timing
 from shared.events import (
@@ -29,11 +30,13 @@ from shared.events import (
 )
 from shared.lifecycle import Applied, decide
 from shared.model import Actor, Attempt, Job, JobStatus, Transition
-from shared.spec import FailureReason, JobSpec, RetryAction, RetryPolicy, RetryRule
+from shared.spec import Backoff, FailureReason, JobSpec, RetryAction, RetryPolicy, RetryRule
 from shared.transitions import transition_id
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
+NOW = START + timedelta(hours=1)
+FAR = datetime(9000, 1, 1, tzinfo=UTC)
 TENANT, JOB = "4f9f7fe6-7e2c-4c39-8f0b-6a2f3b0a9a01", "0b9f8c0e-3f0d-4a86-9f0e-6b1f2f3a4c5d"
 PARENT = "projects/p/locations/us-central1"
 OLD_NAME = "projects/old/locations/asia-northeast1/jobs/jennah-1"
@@ -48,7 +51,7 @@ class Rows:
     attempts: tuple[Attempt, ...] = ()
 
     def violations(self) -> list[str]:
-        return violations(self.job, self.history, self.attempts)
+        return violations(self.job, self.history, self.attempts, now=NOW, timing=Timing())
 
 
 @dataclass
@@ -75,7 +78,7 @@ class Life:
                     to_status=step.to_status.value,
                     transitioned_at=self.now,
                     reason=step.reason,
-                    actor=Actor.BATCH.value,
+                    actor=(Actor.TENANT if isinstance(event, Submitted) else Actor.BATCH).value,
                     attempt=step.attempt,
                 )
             )
@@ -291,6 +294,11 @@ def job_damages(rows: Rows) -> Iterator[tuple[str, Job]]:  # noqa: C901, PLR0912
         yield name, replace(job, **{name: other_time(at)})  # type: ignore[arg-type]  # all are times
         if at is not None:
             yield name, replace(job, **{name: None})  # type: ignore[arg-type]  # all may be None
+    yield "next_check_at", replace(job, next_check_at=FAR)
+    yield "not_before", replace(job, not_before=FAR)
+    if job.status in {JobStatus.SCHEDULED, JobStatus.RUNNING}:
+        yield "not_before", replace(job, not_before=START)
+    yield "max_retries", replace(job, max_retries=-1)
     if not job.status.final:
         yield "next_check_at", replace(job, next_check_at=None)
     if job.status is JobStatus.COMPLETED:
@@ -345,11 +353,14 @@ def history_damages(history: tuple[Transition, ...]) -> Iterator[tuple[str, tupl
             {"transitioned_at": START - timedelta(days=1)},
             {"transitioned_at": START + timedelta(days=1)},
             {"reason": None},
+            {"reason": ""},
             {"actor": None},
             {"actor": "nobody"},
             {"attempt": None},
             {"attempt": (row.attempt or 0) + 1},
         ]
+        if place == 0:
+            edits += [{"actor": other} for other in Actor if other is not Actor.TENANT]
         edits += [
             {"from_status": other} for other in (None, *JobStatus, "QUEUED") if other != row.from_status
         ]
@@ -382,6 +393,11 @@ def attempt_damages(  # noqa: C901, PLR0912 - a list, longer than deep
             {"gcp_batch_job_name": "projects/p/locations/us-central1/jobs/another"},
             {"created_at": other_time(row.created_at)},
             {"reason": "tired"},
+            {"started_at": START - timedelta(days=1)},
+            {"started_at": FAR},
+            {"finished_at": START - timedelta(days=1)},
+            {"finished_at": FAR},
+            {"started_at": START + SECOND, "finished_at": START},
             {"reason": None if row.reason else "timeout"},
             {"message": None if row.message is not None else "it said"},
         ]
@@ -487,6 +503,122 @@ def test_a_job_that_was_not_taken_over_yet_has_no_check_time() -> None:
     assert "has no NextCheckAt" in waiting.violations()[0]
 
 
+DEFAULT = Timing()
+SPACING = 2 * DEFAULT.live_check_limit + CLOCKS
+HALF_A_DAY = JobSpec(retry=RetryPolicy(backoff=Backoff(max_delay_seconds=43_200)))
+PLANS = {
+    "waits": SPACING + DEFAULT.retry_limit,
+    "waits for half a day": SPACING + timedelta(hours=12),
+    "waits in Batch": SPACING,
+    "runs": SPACING,
+    "cancelled while it ran": SPACING,
+}
+PLANNED = FULL | {
+    "waits for half a day": lived(submitted(spec=HALF_A_DAY)),
+    "waits in Batch": lived(submitted(), scheduled),
+}
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_no_check_is_planned_further_ahead_than_the_longest_wait(name: str) -> None:
+    rows = PLANNED[name]
+    last = NOW + PLANS[name]
+    for at in (START - timedelta(days=400), last):
+        assert replace(rows, job=replace(rows.job, next_check_at=at)).violations() == []
+    [found] = replace(rows, job=replace(rows.job, next_check_at=last + SECOND)).violations()
+    assert found.startswith("its NextCheckAt is 2026-01-")
+
+
+@pytest.mark.parametrize(("name", "most"), [("waits", "waits"), ("cancelled before", "waits")])
+def test_no_start_is_planned_further_ahead_than_a_backoff(name: str, most: str) -> None:
+    rows, last = FULL[name], NOW + PLANS[most]
+    for at in (START - timedelta(days=400), last):
+        assert replace(rows, job=replace(rows.job, not_before=at)).violations() == []
+    [found] = replace(rows, job=replace(rows.job, not_before=last + SECOND)).violations()
+    assert found.startswith("its NotBefore is 2026-01-")
+
+
+def test_how_far_ahead_is_planned_follows_the_settings() -> None:
+    rows, last = FULL["runs"], NOW + 2 * timedelta(days=1) + CLOCKS
+    late = replace(rows.job, next_check_at=last)
+    names = ("tick", "pending_check", "pending_check_limit", "live_check", "live_check_limit")
+    for name in (*names, "unconfirmed_check", "pause_check"):
+        timing = replace(DEFAULT, **{name: timedelta(days=1)})
+        assert violations(late, rows.history, rows.attempts, now=NOW, timing=timing) == []
+    assert len(violations(late, rows.history, rows.attempts, now=NOW, timing=DEFAULT)) == 1
+
+
+LAST = START + 4 * SECOND  # of the four transitions of "done" and "cancelled while it ran"
+
+
+@pytest.mark.parametrize(
+    ("name", "attempt", "found"),
+    [
+        ("done", {"started_at": START + SECOND, "finished_at": START}, "finished at"),
+        ("done", {"started_at": LAST, "finished_at": LAST + CLOCKS}, None),
+        ("done", {"finished_at": LAST + CLOCKS + SECOND}, "after its end was known"),
+        ("done", {"started_at": LAST + CLOCKS + SECOND, "finished_at": None}, "after its end was known"),
+        ("done", {"started_at": START + SECOND - CLOCKS}, None),
+        ("done", {"started_at": START - CLOCKS}, "before it was there"),
+        ("done", {"started_at": None, "finished_at": START - CLOCKS}, "before it was there"),
+        ("cancelled while it ran", {"finished_at": NOW + CLOCKS}, None),
+        ("cancelled while it ran", {"finished_at": NOW + CLOCKS + SECOND}, "after the time of this check"),
+    ],
+)
+def test_an_attempt_runs_in_its_own_time(name: str, attempt: dict[str, Any], found: str | None) -> None:
+    rows = FULL[name]
+    [row] = rows.attempts
+    seen = replace(rows, attempts=(replace(row, **attempt),)).violations()
+    assert len(seen) == (found is not None)
+    assert found is None or found in seen[0]
+
+
+def test_the_second_attempt_begins_with_its_retry() -> None:
+    rows = FULL["preempted, then done"]
+    first, second = rows.attempts
+    began = next(
+        row.transitioned_at for row in rows.history if (row.attempt, row.to_status) == (2, "PENDING")
+    )
+    assert began is not None
+    early = replace(second, started_at=began - CLOCKS - SECOND)
+    [found] = replace(rows, attempts=(first, early)).violations()
+    assert found.startswith("attempt 2 started at")
+    assert "before it was there" in found
+
+
+def test_an_adopted_attempt_may_have_begun_at_any_time() -> None:
+    rows = lived(adopted(JobStatus.RUNNING), succeeded)
+    [row] = rows.attempts
+    old = replace(row, started_at=START - timedelta(days=1000))
+    assert replace(rows, attempts=(old,)).violations() == []
+    assert replace(rows, attempts=(replace(old, finished_at=FAR),)).violations() != []
+
+
+@pytest.mark.parametrize(
+    ("job", "found"),
+    [
+        ({"max_retries": -1}, "its MaxRetries is -1"),
+        ({"not_before": START}, "it is RUNNING and has a NotBefore"),
+    ],
+)
+def test_a_value_that_nothing_writes_is_reported(job: dict[str, Any], found: str) -> None:
+    rows = FULL["runs"]
+    assert replace(rows, job=replace(rows.job, **job)).violations() == [found]
+
+
+@pytest.mark.parametrize(
+    ("audit", "found"),
+    [
+        ({"reason": ""}, "history: version 1 does not say when, by whom or why"),
+        ({"actor": "batch"}, "history: it was submitted by batch, and only tenants submit"),
+    ],
+)
+def test_a_submission_says_why_and_is_a_tenants(audit: dict[str, Any], found: str) -> None:
+    rows = FULL["runs"]
+    history = (replace(rows.history[0], **audit), *rows.history[1:])
+    assert replace(rows, history=history).violations() == [found]
+
+
 def test_a_revived_job_is_reported() -> None:
     """A final FAILED never changes: a retry is of the commit that failed the attempt."""
     rows = lived(submitted(), scheduled, failed(FailureReason.USER_EXIT))
@@ -531,7 +663,7 @@ def test_every_column_is_judged_or_said_not_to_be() -> None:
     """A new column needs a decision: add its damages above, or say here why its data show nothing."""
     seen = {kind for rows in FULL.values() for kind, _ in damages(rows)}
     kinds = {kind.rpartition(".")[2] for kind in seen if kind.startswith("job.")}
-    unjudged = {"image_uri", "commands", "idempotency_key", "status_detail", "not_before", "trace_context"}
+    unjudged = {"image_uri", "commands", "idempotency_key", "status_detail", "trace_context"}
     assert {field.name for field in fields(Job)} - kinds == unjudged
     kinds = {kind.rpartition(".")[2] for kind in seen if kind.startswith("history.")}
     assert {field.name for field in fields(Transition)} <= kinds

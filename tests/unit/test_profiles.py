@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 JENNAH = Path(sys.executable).with_name("jennah")
 Done = subprocess.CompletedProcess[str]
 Jennah = Callable[..., Done]
+# A name that DNS can't have: what is sent there fails at once.
+ELSEWHERE = f"http://{'a' * 70}.example"
 GCLOUD = """#!/bin/sh
 echo "$@" >> "$(dirname "$0")/asked"
 case "$*" in *refused*) echo 'no credentials' >&2; exit 1;; esac
@@ -40,6 +42,7 @@ def jennah(tmp_path: Path) -> Jennah:
         env |= {
             "PATH": f"{gcloud.parent}:{env['PATH']}",
             "JENNAH_CONFIG": str(tmp_path / "c" / "config.yaml"),
+            "no_proxy": "*",
         }
         return run_command(*arguments, env=env | settings, cwd=tmp_path)
 
@@ -98,7 +101,13 @@ def test_each_profile_leads_to_its_server(
     assert json.loads(jennah("profiles", "list", "--json").stdout) == {
         "default": None,
         "profiles": {
-            "b": {"url": server.url, "audience": None, "impersonate": None, "token_command": "echo"}
+            "b": {
+                "url": server.url,
+                "audience": None,
+                "impersonate": None,
+                "token_command": "echo",
+                "insecure": False,
+            }
         },
     }
 
@@ -115,6 +124,37 @@ def test_a_profiles_token_goes_to_its_own_server_only(
         assert_one_sentence(jennah("list", "--profile", "default", JENNAH_URL=url), 2, url)
     assert_one_sentence(jennah("list", "--url", server.url), 3, "no token")
     assert server.asked == []
+
+
+def test_a_token_does_not_go_over_plain_http_unless_that_is_allowed(jennah: Jennah, tmp_path: Path) -> None:
+    server = ELSEWHERE
+    login = ("login", server, "--token-command", f"sh -c 'echo asked >> {tmp_path}/asked; echo mine'")
+    assert_one_sentence(jennah("list", "--url", server, "--token", "t"), 2, "--insecure")
+    assert_one_sentence(jennah("list", "--url", server, "--token", "t", JENNAH_INSECURE="0"), 2, "https")
+    assert_one_sentence(jennah(*login), 2, "plain http")
+    assert not (tmp_path / "asked").exists()
+    # No such host: it was tried.
+    assert_one_sentence(jennah("list", "--url", server, "--token", "t", "--insecure"), 3, "cannot reach")
+    assert_one_sentence(
+        jennah("list", "--url", server, "--token", "t", JENNAH_INSECURE="1"), 3, "cannot reach"
+    )
+    assert_one_sentence(jennah(*login, "--insecure"), 3, "cannot reach")
+
+
+def test_a_profile_remembers_that_plain_http_is_allowed(
+    server: ScriptedServer, jennah: Jennah, tenant: dict[str, Any], tmp_path: Path
+) -> None:
+    server.reply(200, tenant)
+    login = ("login", server.url, "--token-command", "echo mine")
+    assert jennah(*login).returncode == 0
+    file = tmp_path / "c" / "config.yaml"
+    assert "insecure" not in file.read_text()
+    assert jennah(*login, "--insecure").returncode == 0
+    assert json.loads(jennah("profiles", "list", "--json").stdout)["profiles"]["default"]["insecure"] is True
+    file.write_text(file.read_text().replace(server.url, ELSEWHERE))
+    assert_one_sentence(jennah("list"), 3, "no such host")
+    file.write_text(file.read_text().replace("insecure: true", "insecure: false"))
+    assert_one_sentence(jennah("list"), 2, "plain http")
 
 
 def test_a_login_that_fails_is_not_saved(server: ScriptedServer, jennah: Jennah, tmp_path: Path) -> None:
@@ -170,6 +210,8 @@ def test_a_token_that_runs_out_is_fetched_again(
         b"profiles: {a: {url: 1}}",
         b"profiles: {a: {url: http://a, colour: red}}",
         b"profiles: {a: 1}",
+        b"profiles: {a: {url: http://a, insecure: yes}}",
+        b"profiles: {a: {url: true}}",
         b"profiles: 1",
         b"default: gone",
         b"profiles: {a: {url: http://a}, a: {url: http://b}}",

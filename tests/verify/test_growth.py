@@ -119,7 +119,7 @@ def test_finished_jobs_cost_nothing(
     process = psutil.Process()
     idle = process.memory_info().rss
     most = idle
-    check = Check(database, now=lambda: datetime.now(UTC))
+    check = Check(database, now=lambda: datetime.now(UTC), timing=platform.settings.timing)
 
     def measure(_: Figures) -> None:
         nonlocal most

@@ -1,0 +1,108 @@
+"""Submit latency: what a client waits for its 201 at a fixed rate of arrivals, with dispatch on and paused.
+
+In an open loop: each request is due at its own time, whether the last is answered or not, and is timed from
+when it was due. A server that stalls can't hide it by holding back the requests that it would have made wait.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from google.cloud import spanner
+from google.cloud.spanner_v1 import COMMIT_TIMESTAMP
+from google.cloud.spanner_v1.database import Database
+
+from jennah.local.cloud import LocalCloud
+from jennah.local.processes import Processes
+from shared.switches import DISPATCH
+from tests.benchmarks.figures import Bound, Goal, Measure, Run, Sample, percentile
+from tests.benchmarks.floors import start_noop
+from tests.benchmarks.noisy_neighbour import Load
+from tests.benchmarks.recording import Life, new_ids
+from tests.benchmarks.replay import perform, renamed
+from tests.benchmarks.whole_cloud import WholeCloud
+from tests.chaos.scene import RunFailed, open_database
+
+FIGURE: Final = "submit"
+RATE: Final = 50.0
+
+_FLOOR: Final = "one commit + one no-op request, p50"
+_P50, _P99 = Goal(Bound.RATIO_AT_MOST, 3), Goal(Bound.RATIO_AT_MOST, 10)
+_THREADS: Final = 16
+_WARM: Final = 20
+
+
+def measure(life: Life, jobs: int, folder: Path, say: Callable[[str], None]) -> Run:
+    """One run: the floor, then `jobs` submissions with dispatch on, then as many with dispatch paused.
+
+    The emulator takes the floor's commits first, while it is younger: if anything, the floor is too low.
+    """
+    with ExitStack() as stack:
+        say("starting")
+        whole = stack.enter_context(WholeCloud(folder, {"JENNAH_TICK_SECONDS": "86400"}, warm=_WARM))
+        database = open_database(whole.cloud)
+        say("one commit")
+        commit = statistics.median(_commits(_bare(whole.cloud), life, jobs))
+        say("one no-op request")
+        idle = start_noop(stack.enter_context(Processes(folder / "noop")), "posted-to")
+        noop = Load(urlsplit(idle).netloc, RATE, _THREADS, "nobody")
+        _answered(noop, _WARM, 204)
+        request = statistics.median(_answered(noop, jobs, 204))
+        submissions = Load(whole.host, RATE, _THREADS, whole.token)
+        say(f"{RATE:.0f} submissions a second, dispatch on")
+        on = whole.finished_after(jobs, lambda: _answered(submissions, jobs, 201))
+        _pause(whole.cloud, database)
+        _answered(submissions, _WARM, 201)
+        say(f"{RATE:.0f} submissions a second, dispatch paused")
+        paused = _answered(submissions, jobs, 201)
+    samples = []
+    for how, latencies, goals in (("paused", paused, (_P50, _P99)), ("on", on, (None, None))):
+        for percent, goal in zip((50, 99), goals, strict=True):
+            name = f"p{percent} at {RATE:.0f}/s, dispatch {how}"
+            value = percentile(latencies, percent)
+            samples.append(
+                Sample(Measure(FIGURE, name, "ms", _FLOOR, goal), 1000 * value, 1000 * (commit + request))
+            )
+    return Run(samples, {"jobs": jobs, "commit_ms": 1000 * commit, "noop_request_ms": 1000 * request})
+
+
+def _bare(cloud: LocalCloud) -> Database:
+    env = cloud.env
+    client = spanner.Client(project=env["GOOGLE_CLOUD_PROJECT"], disable_builtin_metrics=True)
+    return client.instance(env["SPANNER_INSTANCE"]).database(env["SPANNER_DATABASE"])
+
+
+def _commits(database: Database, life: Life, count: int) -> list[float]:
+    """How many seconds each takes: the submission's own calls, by a bare client, one after the other."""
+    with database.batch() as batch:
+        batch.insert("Tenants", ["TenantId", "CreatedAt"], [[life.key.tenant_id, COMMIT_TIMESTAMP]])
+    lives = [renamed(life.calls["submission"], life.key.job_id, job_id) for job_id in new_ids(_WARM + count)]
+    took = []
+    for calls in lives:
+        began = time.perf_counter()
+        perform(database, calls)
+        took.append(time.perf_counter() - began)
+    return took[_WARM:]
+
+
+def _answered(load: Load, count: int, status: int) -> list[float]:
+    """How many seconds after its time each was answered."""
+    begin = time.monotonic() + 0.1
+    latencies, statuses = load.send(begin, begin + (count + 0.5) / load.rate)
+    if statuses.keys() != {status}:
+        raise RunFailed(f"requests were answered {dict(statuses)}, not all {status}.")
+    return latencies
+
+
+def _pause(cloud: LocalCloud, database: Database) -> None:
+    """Pause dispatch; the scheduling function is started anew, since it believes for 5 s what it has read."""
+    with database.batch() as batch:
+        batch.insert("Switches", ["Name", "Paused", "SetAt"], [[DISPATCH, True, COMMIT_TIMESTAMP]])
+    cloud.stop("scheduling")
+    cloud.start("scheduling")
