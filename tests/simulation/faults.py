@@ -146,8 +146,8 @@ FAULTS: Mapping[Site, tuple[Fault, ...]] = {
 }
 
 
-# A tenant that is gone takes what was to be seen with it, orphans and deadly jobs take hours: this share of the
-# draws is enough.
+# A tenant that is gone takes what was to be seen with it, orphans and deadly jobs take hours: this share of
+# the draws is enough.
 _SELDOM: Mapping[Fault, float] = {
     Fault.TENANT_LEAVES: 0.05,
     Fault.TENANT_DELETED: 0.15,
