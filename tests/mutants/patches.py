@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 # What a simulated world needs.
 _NEEDED = ("shared", "jennah", "schema", "tests/simulation", "tests/mutants")
-_NAME = re.compile(r"([0-9]{2})-([a-z0-9]+(?:-[a-z0-9]+)*)\.patch")
+_NAME = re.compile(r"([0-9]{2,3})-([a-z0-9]+(?:-[a-z0-9]+)*)\.patch")
 _TARGET = re.compile(r"^\+\+\+ b/(\S+)", re.MULTILINE)
 
 
@@ -54,7 +54,7 @@ def patches(folder: Path = Path(__file__).parent) -> list[Patch]:
         text = path.read_text(encoding="utf-8")
         sentence = " ".join(text.partition("\n--- ")[0].split())
         found.append(Patch(int(named[1]), named[2], sentence, tuple(_TARGET.findall(text)), path))
-    return found
+    return sorted(found, key=lambda patch: patch.number)
 
 
 def copy_tree(target: Path) -> None:

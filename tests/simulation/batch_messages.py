@@ -5,6 +5,7 @@ They are filled in as plain protocol buffers, and kept, because that is several 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -27,19 +28,20 @@ class JobMessage:
     Args:
         name: its full name.
         uid: what tells it from a later job of the same name.
-        request: what was asked for.
+        job: what was asked for, as a plain protocol buffer.
         created: when, in virtual seconds, as all times here.
 
     Attributes:
-        labels: those of the request.
+        labels: those that were asked for.
     """
 
-    __slots__ = ("_message", "_pb", "_ran_from", "_ran_until", "_states", "labels")
+    __slots__ = ("_message", "_pb", "_ran_from", "_ran_until", "_states", "labels", "uid")
 
-    def __init__(self, name: str, uid: str, request: batch_v1.CreateJobRequest, created: float) -> None:
+    def __init__(self, name: str, uid: str, job: Any, created: float) -> None:
         pb = self._pb = _Job()
-        pb.CopyFrom(batch_v1.CreateJobRequest.pb(request).job)
+        pb.CopyFrom(job)
         pb.name, pb.uid = name, uid
+        self.uid = uid
         pb.create_time.FromDatetime(_time(created))
         pb.status.state = _JOB_STATES[BatchState.QUEUED]
         self.labels: dict[str, str] = dict(pb.labels)
@@ -58,6 +60,16 @@ class JobMessage:
         """The provisioning model that it asks for; 0 for none."""
         instances = self._pb.allocation_policy.instances
         return int(instances[0].policy.provisioning_model) if instances else 0
+
+    @property
+    def changed(self) -> bool:
+        """Whether it was ever in another state."""
+        return len(self._states) > 1
+
+    def relabel(self, labels: Mapping[str, str]) -> None:
+        """Give it other labels."""
+        self._pb.labels.clear()
+        self._pb.labels.update(labels)
 
     def enter(self, state: BatchState, time: float) -> None:
         """Show it in this state from now on."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Generic, NoReturn, TypeVar
@@ -38,6 +39,7 @@ _PLATFORM_FAULTS = (
     exceptions.FailedPrecondition,
     exceptions.MethodNotImplemented,
 )
+_DONE = (Fault.CRASH_AFTER, Fault.UNAVAILABLE_DONE, Fault.TIMEOUT_DONE)
 _NO_ANSWER = (
     exceptions.ServiceUnavailable,
     exceptions.ResourceExhausted,
@@ -80,19 +82,24 @@ class BatchService:
         pb = batch_v1.CreateJobRequest.pb(request)
         name = f"{pb.parent}/jobs/{pb.job_id}"
         fault = world.cross(Site.CREATE)
-        batch.creating(name)
+        batch.creating(name, pb.request_id)
+        if batch.refuses:
+            fault = Fault.PLATFORM_FAULT
         match fault:
+            case Fault.NAME_TAKEN:
+                if not batch.take(name, pb.job):
+                    world.plan.void(Site.CREATE, fault)
             case Fault.PLATFORM_FAULT:
                 batch.platform_faults[name] = world.time
                 raise world.rng.choice(_PLATFORM_FAULTS)("simulated")
             case Fault.UNAVAILABLE_LATER | Fault.TIMEOUT_LATER:
                 batch.create_later(name, request, valid=_valid(pb))
         self._fail(fault, timeout)
-        made = self._create(name, request)
-        if fault is Fault.CRASH_AFTER:
-            world.kill()
-        self._fail_after(fault, timeout)
-        return made.message.now(world.time)
+        if fault in _DONE:
+            with suppress(exceptions.GoogleAPICallError):  # nobody is told of it
+                self._create(name, request)
+            self._fail_after(fault, timeout)
+        return self._create(name, request).message.now(world.time)
 
     def get_job(self, *, name: str, retry: None, timeout: float) -> batch_v1.Job:
         """GetJob."""
@@ -100,6 +107,10 @@ class BatchService:
         fault = self._world.cross(Site.GET)
         self._batch.looking(name)
         self._keep_waiting(fault, timeout)
+        if fault is Fault.BEHIND and (
+            name not in self._batch.jobs or not self._batch.jobs[name].message.changed
+        ):
+            self._world.plan.void(Site.GET, fault)
         job = self._hindered(name, Site.GET, fault)
         return self._shown(job, fault)
 
@@ -138,9 +149,12 @@ class BatchService:
         assert pb.order_by == "create_time desc"
         deployment, state = _filter(pb.filter)
         region = pb.parent.removesuffix("-") if pb.parent.endswith("/locations/-") else f"{pb.parent}/"
+        listed = self._listed(behind=fault is Fault.BEHIND)
+        if fault is Fault.BEHIND and not self._differs(listed):
+            self._world.plan.void(Site.LIST, fault)
         found = [
             job
-            for job in self._listed(behind=fault is Fault.BEHIND)
+            for job in listed
             if job.name.startswith(region)
             and job.labels[DEPLOYMENT] == deployment
             and (state is None or job.shown is state)
@@ -156,22 +170,29 @@ class BatchService:
         """CancelJob. Its operation is awaited by nobody."""
         world, batch = self._world, self._batch
         fault = world.cross(Site.CANCEL)
+        batch.cancelling(request.name)
         if fault in {Fault.UNAVAILABLE_LATER, Fault.TIMEOUT_LATER}:
             batch.cancel_later(request.name)
         self._fail(fault, timeout)
-        job = self._find(request.name)
+        if fault in _DONE:
+            with suppress(exceptions.GoogleAPICallError):
+                self._cancel(request.name)
+            self._fail_after(fault, timeout)
+        self._cancel(request.name)
+
+    def _cancel(self, name: str) -> None:
+        job = self._find(name)
         if job.shown is not BatchState.CANCELLED and (job.deleting or job.stopping or not job.live):
-            raise exceptions.FailedPrecondition(f"{request.name} is {job.shown}: it cannot be cancelled.")
-        batch.cancel(request.name)
-        if fault is Fault.CRASH_AFTER:
-            world.kill()
-        self._fail_after(fault, timeout)
+            raise exceptions.FailedPrecondition(f"{name} is {job.shown}: it cannot be cancelled.")
+        self._batch.cancel(name)
 
     def _hindered(self, name: str, site: Site, fault: Fault | None) -> BatchJob:
         """Find a job, and act out what it does to whoever looks at it, for hours after that was drawn."""
         world = self._world
-        if fault in {Fault.DEADLY, Fault.SLOW_TASKS} and name not in self._batch.jobs:
+        known = self._batch.jobs.get(name)
+        if fault in {Fault.DEADLY, Fault.SLOW_TASKS} and (known is None or known.foreign):
             world.plan.void(site, fault)
+            fault = None
         job = self._find(name)
         if fault is Fault.DEADLY:
             job.deadly_until = world.time + _HINDERED
@@ -210,7 +231,7 @@ class BatchService:
         if job is None:
             return self._batch.create(name, request)
         # The request's id says that it is the same request. How long Batch remembers it is not for sure.
-        if self._world.rng.random() < _SHARE_DEDUPLICATED:
+        if not job.foreign and self._world.rng.random() < _SHARE_DEDUPLICATED:
             return job
         raise exceptions.AlreadyExists(f"Resource '{name}' already exists.")
 
@@ -222,6 +243,12 @@ class BatchService:
         jobs = [job for job in self._batch.jobs.values() if job.created < known]
         jobs += [job for gone in self._batch.gone.values() for job in gone]
         return sorted(jobs, key=lambda job: -job.created)
+
+    def _differs(self, listed: list[BatchJob]) -> bool:
+        """Whether these, shown as they were before, are not what there is."""
+        return {job.uid for job in listed} != {job.uid for job in self._batch.jobs.values()} or any(
+            job.message.changed for job in listed
+        )
 
     def _find(self, name: str) -> BatchJob:
         job = self._batch.jobs.get(name)
@@ -251,13 +278,13 @@ class BatchService:
             case Fault.TIMEOUT | Fault.TIMEOUT_LATER:
                 self._time_out(timeout)
 
-    def _fail_after(self, fault: Fault | None, timeout: float) -> None:
+    def _fail_after(self, fault: Fault | None, timeout: float) -> NoReturn:
         """Act out a fault of a call that has done what it was called for."""
-        match fault:
-            case Fault.UNAVAILABLE_DONE:
-                raise exceptions.ServiceUnavailable("simulated, but done")
-            case Fault.TIMEOUT_DONE:
-                self._time_out(timeout)
+        if fault is Fault.CRASH_AFTER:
+            self._world.kill()
+        if fault is Fault.UNAVAILABLE_DONE:
+            raise exceptions.ServiceUnavailable("simulated, but done")
+        self._time_out(timeout)
 
     def _time_out(self, timeout: float) -> NoReturn:
         self._world.sleep(timeout)

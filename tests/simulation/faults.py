@@ -41,10 +41,13 @@ class Fault(StrEnum):
     DELETED_OUTSIDE = "deleted outside"
     CANCELLED_OUTSIDE = "cancelled outside"
     STUCK = "stays queued"
+    NAME_TAKEN = "a foreign job holds the name"
+    ORPHANS = "Batch jobs that no row speaks of"
     DEADLY = "for hours, whoever asks for it dies"
     SLOW_TASKS = "for hours, its tasks come page by page, slowly"
     CANCEL_RACES = "its tenant cancels here"
-    TENANT_DELETED = "its tenant is deleted here"
+    TENANT_LEAVES = "its tenant leaves here"
+    TENANT_DELETED = "its tenant is deleted here, by force"
     PAUSED = "dispatch is paused for a while"
 
 
@@ -64,9 +67,10 @@ class Site(StrEnum):
     NOTIFY = "notify"
     LIFE = "life in Batch"
     TICK = "tick"
+    REQUEST = "request"
 
 
-_RACES = (Fault.CANCEL_RACES, Fault.TENANT_DELETED)
+_RACES = (Fault.CANCEL_RACES, Fault.TENANT_LEAVES, Fault.TENANT_DELETED)
 _CRASHES = (Fault.CRASH_BEFORE, Fault.CRASH_AFTER)
 
 FAULTS: Mapping[Site, tuple[Fault, ...]] = {
@@ -93,6 +97,7 @@ FAULTS: Mapping[Site, tuple[Fault, ...]] = {
         Fault.TIMEOUT_DONE,
         Fault.TIMEOUT_LATER,
         Fault.PLATFORM_FAULT,
+        Fault.NAME_TAKEN,
         *_RACES,
     ),
     Site.GET: (Fault.CRASH_BEFORE, Fault.UNAVAILABLE, Fault.BEHIND, Fault.DEADLY, *_RACES),
@@ -128,12 +133,27 @@ FAULTS: Mapping[Site, tuple[Fault, ...]] = {
         Fault.CANCELLED_OUTSIDE,
         Fault.STUCK,
     ),
-    Site.TICK: (Fault.DROPPED, Fault.DOUBLED, Fault.DELAYED, Fault.SKEWED),
+    Site.TICK: (
+        Fault.DROPPED,
+        Fault.DOUBLED,
+        Fault.DELAYED,
+        Fault.SKEWED,
+        Fault.POISON,
+        Fault.FORGED,
+        Fault.ORPHANS,
+    ),
+    Site.REQUEST: (Fault.SKEWED,),
 }
 
 
-# A tenant that is gone takes what was to be seen with it: this share of the draws is enough.
-_DELETED = 0.15
+# A tenant that is gone takes what was to be seen with it, orphans and deadly jobs take hours: this share of
+# the draws is enough.
+_SELDOM: Mapping[Fault, float] = {
+    Fault.TENANT_LEAVES: 0.05,
+    Fault.TENANT_DELETED: 0.15,
+    Fault.ORPHANS: 0.2,
+    Fault.DEADLY: 0.2,
+}
 
 
 class Plan(Protocol):
@@ -143,7 +163,10 @@ class Plan(Protocol):
         """The fault at this crossing of a boundary; None for none."""
 
     def void(self, site: Site, fault: Fault) -> None:
-        """The fault that was drawn last has changed nothing: there was nothing for it to change."""
+        """The fault that was drawn changes nothing, or nothing yet: there is nothing for it to change."""
+
+    def effect(self, site: Site, fault: Fault) -> None:
+        """A fault that was void so far has changed something after all."""
 
 
 class Chance:
@@ -165,7 +188,7 @@ class Chance:
             return None
         kinds = FAULTS[site]
         fault = kinds[int(rng.random() * len(kinds))]
-        if fault is Fault.TENANT_DELETED and rng.random() > _DELETED:
+        if fault in _SELDOM and rng.random() > _SELDOM[fault]:
             return None
         self.hits[site, fault] += 1
         return fault
@@ -174,30 +197,43 @@ class Chance:
         """As the protocol says: it does not count."""
         self.hits[site, fault] -= 1
 
+    def effect(self, site: Site, fault: Fault) -> None:
+        """As the protocol says: it counts."""
+        self.hits[site, fault] += 1
+
 
 class Exactly:
     """The given faults at the given crossings, and at no other.
 
     Attributes:
         crossed: the sites that were crossed, in order.
-        acted: how many of the faults were given out, each at a site that knows it.
+        acted: the faults that were given out, each at a site that knows it.
         voided: how many of those changed nothing.
+        after: how often each site was crossed after the last of them.
     """
 
     def __init__(self, faults: Mapping[int, Fault]) -> None:
         self._faults = faults
         self.crossed: list[Site] = []
-        self.acted = 0
+        self.acted: list[tuple[int, Fault]] = []
         self.voided = 0
+        self.after: Counter[Site] = Counter()
 
     def draw(self, site: Site) -> Fault | None:
         """As the protocol says."""
-        fault = self._faults.get(len(self.crossed))
+        index = len(self.crossed)
+        fault = self._faults.get(index)
         self.crossed.append(site)
+        self.after[site] += 1
         if fault is not None and fault in FAULTS[site]:
-            self.acted += 1
+            self.acted.append((index, fault))
+            self.after.clear()
         return fault
 
     def void(self, site: Site, fault: Fault) -> None:
         """As the protocol says."""
         self.voided += 1
+
+    def effect(self, site: Site, fault: Fault) -> None:
+        """As the protocol says."""
+        self.voided -= 1

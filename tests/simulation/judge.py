@@ -21,9 +21,10 @@ from shared.model import Attempt, Job, JobKey, Transition
 from shared.rows import ATTEMPT_COLUMNS, JOB_COLUMNS, TRANSITION_COLUMNS, job_from_row
 from tests.simulation.batch import BatchJob
 from tests.simulation.judge_books import FINAL, Row, parsed
+from tests.simulation.judge_retries import on_spot
 from tests.simulation.judge_rows import RowJudge
 from tests.simulation.pubsub import SKEW, Message
-from tests.simulation.world import EPOCH, Violation
+from tests.simulation.world import EPOCH, Process, Violation
 
 # A Batch job that appears late is looked for after 1, 2, 4, 8 and 16 minutes.
 _LONGEST_STOP = 20 * 60.0
@@ -33,6 +34,10 @@ _MOST_ASKED = 500
 _MOST_OVERDUE = 20
 # How long after a pause a function may still go by what it read before: its own timeout, and the cache.
 _LONGEST_CALLS = 60 + 5 + 2 * SKEW
+# An orphan is left alone for so long, and more than so many are left alone for ever.
+_YOUNG, _MOST_SWEPT = 3600.0, 20
+# States of which something follows.
+_TOLD = {"RUNNING", "SUCCEEDED", "FAILED", "CANCELLED"}
 _UNCONFIRMED = timedelta(seconds=30 + 2 * SKEW + 5)
 
 
@@ -44,6 +49,8 @@ class Judge(RowJudge):
     _creates: Counter[str] = field(default_factory=Counter)
     _looks: Counter[str] = field(default_factory=Counter)
     _overdue: dict[JobKey, tuple[float, int]] = field(default_factory=dict)
+    _request_ids: dict[str, str] = field(default_factory=dict)
+    _swept: Counter[Process] = field(default_factory=Counter)
 
     # When a Batch job comes to be.
 
@@ -56,14 +63,18 @@ class Judge(RowJudge):
         row = self._row(key)
         if row is None:
             return
+        if row["Attempt"] == attempt and made.spot is not on_spot(row):
+            self.fail(key, f"attempt {attempt} runs {'' if made.spot else 'not '}on Spot")
         if row["Status"] in FINAL and row["Attempt"] == attempt and row["NextCheckAt"] is None:
             self.fail(key, f"it is {row['Status']}, a Batch job appears, and nobody will look at it")
         if row["Attempt"] > attempt and not self.batch.gone.get(made.name):
             self.fail(key, f"a Batch job of attempt {attempt} appears at attempt {row['Attempt']}")
 
-    def creating(self, name: str) -> None:
+    def creating(self, name: str, request_id: str) -> None:
         """Look at a CreateJob that is about to be sent."""
         key, attempt = parsed(name)
+        if self._request_ids.setdefault(name, request_id) != request_id:
+            self.fail(key, f"attempt {attempt} is sent to Batch again under another request id")
         process = self.world.process
         assert process is not None
         if self.left_at.get((key, attempt), inf) < process.began:
@@ -73,6 +84,25 @@ class Judge(RowJudge):
         due = self.retries_due.get((key, attempt))
         if due is not None and self.world.true_now() < due - timedelta(seconds=SKEW):
             self.fail(key, "its retry was started before its time")
+
+    def cancelling(self, name: str) -> None:
+        """Look at a CancelJob that is about to be sent."""
+        job, process = self.batch.jobs.get(name), self.world.process
+        assert process is not None
+        if job is None or not job.live:
+            return
+        if job.foreign:
+            raise Violation(f"{name}: a foreign Batch job is cancelled")
+        key, attempt = parsed(name)
+        row = self.rows.get(key)
+        if (row and row["Attempt"] == attempt) or self.moved_at.get(key, -inf) >= process.began:
+            return
+        # It is an orphan: none that is young is stopped, and none where there are many.
+        if self.world.time - job.created < _YOUNG - SKEW:
+            self.fail(key, f"{job.uid} is an orphan for less than an hour, and is cancelled")
+        self._swept[process] += 1
+        if self._swept[process] > _MOST_SWEPT:
+            self.fail(key, f"{self._swept[process]} orphans are cancelled at once")
 
     # At every acknowledgement.
 
@@ -97,16 +127,20 @@ class Judge(RowJudge):
 
     def notification_acknowledged(self, message: Message, began: float, skew: float) -> None:
         """Topic `batch-events`: an end in Batch is known, or soon looked at, once its message is gone."""
-        if not message.genuine:
-            return
         attributes = json.loads(message.body)["message"]["attributes"]
         key, attempt = parsed(attributes["JobName"])
+        state = attributes["NewJobState"]
+        if state not in _TOLD:
+            return
+        self._late_is_noted(key, attempt, attributes["JobUID"], state, began)
+        if not message.genuine:
+            return
         row = self._row(key)
         if row is None or row["Attempt"] != attempt or row["BatchUid"] != attributes["JobUID"]:
             return
         if row["Status"] in FINAL:
             return
-        if attributes["NewJobState"] == "RUNNING":
+        if state == "RUNNING":
             if row["Status"] == "SCHEDULED" and row["ScheduledAt"] < EPOCH + timedelta(seconds=began):
                 self.fail(key, "its RUNNING was acknowledged, and nothing came of it")
             return
@@ -114,7 +148,17 @@ class Judge(RowJudge):
         moved = row["UpdatedAt"] >= EPOCH + timedelta(seconds=began)
         soon = _UNCONFIRMED if moved else timedelta(seconds=31 + max(0.0, skew))
         if row["NextCheckAt"] > self.world.true_now() + soon:
-            self.fail(key, f"its {attributes['NewJobState']} was acknowledged, and nothing came of it")
+            self.fail(key, f"its {state} was acknowledged, and nothing came of it")
+
+    def _late_is_noted(self, key: JobKey, attempt: int, uid: str, state: str, began: float) -> None:
+        """Whether an attempt that failed, and was retried, says that it was said to have ended otherwise."""
+        row, said = self.rows.get(key), self.attempts.get((*key, attempt))
+        over = self.ended.get((*key, attempt), inf) < began
+        if row is None or said is None or row["Attempt"] <= attempt or not over or said["BatchUid"] != uid:
+            return
+        ours = said["Reason"] == "queue_timeout" and state == "CANCELLED"
+        if state in {"SUCCEEDED", "CANCELLED"} and not ours and said["LastIgnored"] is None:
+            self.fail(key, f"attempt {attempt} was said to be {state} after it failed, and that is not noted")
 
     def tick_acknowledged(self, _message: Message, began: float, _skew: float) -> None:
         """Topic `ticks`: whatever is due is looked at, and then not due any more."""
@@ -131,13 +175,15 @@ class Judge(RowJudge):
 
     def looked(self, name: str) -> None:
         """Look at a GetJob."""
+        if self.world.process is not None:
+            self.saw[self.world.process, name] = self.world.time
         self._looks[name] += 1
         if self._looks[name] > _MOST_ASKED:
             self.fail(parsed(name)[0], "Batch is asked for it without end")
 
     def unstopped(self, job: BatchJob) -> None:
-        """Look at a Batch job that nobody stopped in three days for which Batch found no machine."""
-        self.fail(parsed(job.name)[0], f"{job.uid} was queued for days, and nobody stopped it")
+        """Look at a Batch job that was queued for longer than a day, and that nobody stopped."""
+        self.fail(parsed(job.name)[0], f"{job.uid} was queued for more than a day, and nobody stopped it")
 
     def submitted(self, job: Job, idempotency_key: str | None) -> None:
         """A client was told that its job is accepted."""
@@ -190,7 +236,7 @@ class Judge(RowJudge):
         """Batch jobs that live, and that no row speaks of."""
         found = []
         for job in self.batch.jobs.values():
-            if job.live:
+            if job.live and not job.foreign:
                 key, attempt = parsed(job.name)
                 row = self.rows.get(key)
                 if row is None or row["Attempt"] != attempt:
@@ -202,7 +248,7 @@ class Judge(RowJudge):
         for key, since in self.final_at.items():
             row = self.rows.get(key)
             job = self.batch.jobs.get(self.name(key, row["Attempt"])) if row else None
-            if job is None or not job.live or job.state is BatchState.CANCELLATION_IN_PROGRESS:
+            if job is None or job.foreign or not job.live or job.state is BatchState.CANCELLATION_IN_PROGRESS:
                 continue
             if job.deadly_until:
                 continue
@@ -229,7 +275,7 @@ class Judge(RowJudge):
                 self.fail(key, "it is checked for ever")
             self._late_is_recorded(key, row)
         for job in self.batch.jobs.values():
-            if job.live:
+            if job.live and not job.foreign:
                 self.fail(parsed(job.name)[0], f"{job.uid} runs for ever in Batch")
         self.audit()
 
@@ -254,7 +300,7 @@ class Judge(RowJudge):
         if row["Status"] != "CANCELLED":
             return
         job = self.batch.jobs.get(self.name(key, row["Attempt"]))
-        if job is None or job.state not in {BatchState.SUCCEEDED, BatchState.FAILED}:
+        if job is None or job.foreign or job.state not in {BatchState.SUCCEEDED, BatchState.FAILED}:
             return
         attempt = self.attempts.get((*key, row["Attempt"]))
         if attempt is None or not attempt["LastIgnored"]:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from shared.batch_ids import batch_id, parse_batch_id
 from shared.model import JobKey
 from tests.simulation.batch import BatchJob, SimulatedBatch
-from tests.simulation.world import Violation, World
+from tests.simulation.world import Process, Violation, World
 
 Key = tuple[Any, ...]
 Row = dict[str, Any]
@@ -33,7 +33,10 @@ class Books:
         leaving: since when each tenant is being deleted.
         final_at: since when a job is final.
         left_at: since when an attempt is PENDING no more.
-        ended: attempts that are over.
+        ended: since when each attempt is over.
+        moved_at: when each row last moved, or went.
+        saw: when a process last asked Batch for a job, by its name.
+        said: what notifications said, true or forged: the uid of a Batch job, and a state.
     """
 
     world: World
@@ -51,14 +54,22 @@ class Books:
     resumed_at: float = -inf
     final_at: dict[JobKey, float] = field(default_factory=dict)
     left_at: dict[tuple[JobKey, int], float] = field(default_factory=dict)
-    ended: set[Key] = field(default_factory=set)
+    ended: dict[Key, float] = field(default_factory=dict)
+    moved_at: dict[JobKey, float] = field(default_factory=dict)
+    saw: dict[tuple[Process, str], float] = field(default_factory=dict)
+    said: set[tuple[str, str]] = field(default_factory=set)
     retries_due: dict[tuple[JobKey, int], datetime | None] = field(default_factory=dict)
 
     def truths(self, key: JobKey, attempt: int) -> list[BatchJob]:
-        """Every Batch job that there ever was for this attempt."""
+        """Every Batch job of ours that there ever was for this attempt."""
         name = self.name(key, attempt)
         job = self.batch.jobs.get(name)
-        return [*self.batch.gone.get(name, ()), *([job] if job else ())]
+        return [*self.batch.gone.get(name, ()), *([job] if job and not job.foreign else ())]
+
+    def taken(self, key: JobKey, attempt: int) -> bool:
+        """Whether a foreign Batch job holds the name of this attempt."""
+        job = self.batch.jobs.get(self.name(key, attempt))
+        return job is not None and job.foreign
 
     def name(self, key: JobKey, attempt: int) -> str:
         """The full name of the Batch job of an attempt."""

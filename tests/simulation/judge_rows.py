@@ -16,6 +16,8 @@ from tests.simulation import judge_attempts
 from tests.simulation.batch import BatchJob
 from tests.simulation.judge_attempts import failure, infrastructure
 from tests.simulation.judge_books import FINAL, Books, Key, Row
+from tests.simulation.judge_retries import wrong_backoff
+from tests.simulation.pubsub import SKEW
 from tests.simulation.store import Change
 from tests.simulation.store_schema import load
 from tests.simulation.world import EPOCH
@@ -35,9 +37,16 @@ _STEPS = {
     ("RUNNING", "CANCELLED"),
     ("FAILED", "PENDING"),
 }
+# How an attempt may end in Batch, and the state that stands for it.
+_ENDS = {"SUCCEEDED": "COMPLETED", "FAILED": "FAILED", "CANCELLED": "CANCELLED"}
 _TIMES = ("CreatedAt", "ScheduledAt", "StartedAt", "CompletedAt", "UpdatedAt")
 # A live job is looked at every half an hour at least, and clocks are off.
 _LONGEST_CHECK = timedelta(minutes=34)
+_SKEW = timedelta(seconds=SKEW)
+# So long, at most, a job waits for another look while dispatch is paused.
+_PAUSED = timedelta(minutes=5) + _SKEW
+# Since when a job must have waited that was given up because no Batch job could be made.
+_MAX_AGE = timedelta(days=2) - _SKEW
 # So that a tick a minute later finds it due, whatever this one still takes.
 _FIRST_CHECK = timedelta(seconds=45)
 _IN_BATCH = ("SCHEDULED", "RUNNING")
@@ -59,18 +68,25 @@ class RowJudge(Books):
     def committed(self, changes: Sequence[Change]) -> None:
         """Look at what a commit changed."""
         over: list[tuple[Key, Row]] = []
+        ignored: list[Key] = []
         for change in changes:
             if change.table == "JobStateTransitions":
                 self._keep(self.steps, change)
             elif change.table == "JobAttempts":
+                before = self.attempts.get(change.key)
                 if change.key in self.ended and change.after is not None:
                     over.append((change.key, self.attempts[change.key]))
                 self._keep(self.attempts, change)
+                now = self.attempts.get(change.key)
+                if now and now["LastIgnored"] and (not before or before["LastIgnored"] != now["LastIgnored"]):
+                    ignored.append(change.key)
         for change in changes:
             if change.table == "Jobs":
                 self._job_changed(JobKey(*change.key), change)
         for key, before in over:
             self._ended_changed(key, before)
+        for key in ignored:
+            self._ignored_is_true(key)
 
     def _keep(self, kept: dict[Key, Row], change: Change) -> None:
         if change.after is None:
@@ -88,11 +104,26 @@ class RowJudge(Books):
         if found := judge_attempts.wrong_times(row, self.truths(job_key, attempt)):
             self.fail(job_key, f"the row of attempt {attempt} is not true: {found}")
 
+    def _ignored_is_true(self, key: Key) -> None:
+        """Whether the last event that changed nothing is one that somebody told of, and came too late."""
+        row, job_key, attempt = self.attempts[key], JobKey(*key[:2]), key[2]
+        said = row["LastIgnored"]
+        job = self.rows.get(job_key)
+        if job is None:
+            return
+        came, _, after = said.partition(" came after ")
+        was = job["Status"] if job["Attempt"] == attempt else f"FAILED ({row['Reason']})"
+        truths = self.truths(job_key, attempt)
+        told = any(truth.state == came or (truth.uid, came) in self.said for truth in truths)
+        if after != was or came not in _ENDS or _ENDS[came] == was or not told:
+            self.fail(job_key, f"attempt {attempt} says {said!r}, and that is not true")
+
     def _job_changed(self, key: JobKey, change: Change) -> None:
         before = self.rows.get(key)
         if change.after is None:
             self.rows.pop(key, None)
             self.checks.pop(key, None)
+            self.moved_at[key] = self.world.time
             if before is not None:
                 self.left_at.setdefault((key, before["Attempt"]), self.world.time)
             return
@@ -118,6 +149,7 @@ class RowJudge(Books):
     def _moved(self, key: JobKey, before: Row | None, row: Row) -> None:
         """Whether the new audit rows lead from the row before to this one, by true steps."""
         status = before["Status"] if before else None
+        self.moved_at[key] = self.world.time
         entered: dict[int, str] = {}
         if status in FINAL:
             self.fail(key, f"it was {status}, and changed")
@@ -130,13 +162,22 @@ class RowJudge(Books):
             if status == "FAILED":
                 self._policy_is_kept(key, row, step["Attempt"], ended=number == row["Version"])
             elif status == "PENDING":
-                self.retries_due[key, row["Attempt"]] = row["NotBefore"]
+                self._waits(key, row)
         if status != row["Status"]:
             self.fail(key, f"the row is {row['Status']}, its history {status}")
         for attempt, to in entered.items():
             self._attempt_is_true(key, attempt, to, row)
         if row["Status"] in _IN_BATCH and row["NextCheckAt"] > self.world.now() + _FIRST_CHECK:
             self.fail(key, "the next tick will miss it: its check is due too late for that")
+        self._times_are_in_order(key, row)
+
+    def _waits(self, key: JobKey, row: Row) -> None:
+        """Whether a job that is new, or to be tried again, waits for as long as it is to."""
+        self.retries_due[key, row["Attempt"]] = row["NotBefore"]
+        if row["Attempt"] > 1 and (wrong := wrong_backoff(row, self.world.true_now())):
+            self.fail(key, wrong)
+
+    def _times_are_in_order(self, key: JobKey, row: Row) -> None:
         times = [at for at in (row[name] for name in _TIMES) if at is not None]
         if times != sorted(times):
             self.fail(key, f"its times are in no order: {', '.join(map(str, times))}")
@@ -156,11 +197,14 @@ class RowJudge(Books):
         """Whether the attempt's own row says what really ran, and how it ended."""
         self.left_at.setdefault((key, attempt), self.world.time)
         if to in FINAL:
-            self.ended.add((*key, attempt))
+            self.ended[*key, attempt] = self.world.time
+            self._nothing_runs_on(key, attempt, to)
         name = self.name(key, attempt)
         refusals = ["rejected"] if row["Commands"][0] == "invalid" else []
         if name in self.batch.platform_faults:
             refusals.append("platform_fault")
+        if self.taken(key, attempt):
+            refusals.append("name_taken")
         written = self.attempts.get((*key, attempt))
         if written is None:
             self.fail(key, f"attempt {attempt} is {to}, and has no row")
@@ -170,6 +214,9 @@ class RowJudge(Books):
     def _touched(self, key: JobKey, before: Row, row: Row) -> None:
         if row["Status"] in FINAL and before["NextCheckAt"] is None is not row["NextCheckAt"]:
             self.fail(key, "it was settled, and is looked at again")
+        put_off = row["NotBefore"] != before["NotBefore"]
+        if put_off and row["NotBefore"] > self.world.true_now() + _PAUSED:
+            self.fail(key, f"it was put off until {row['NotBefore']}")
         may = _MUTABLE_WHEN_FINAL if row["Status"] in FINAL else {"NextCheckAt", "StatusDetail", "NotBefore"}
         for column, value in row.items():
             if column not in may and value != before.get(column):
@@ -187,7 +234,7 @@ class RowJudge(Books):
             case "COMPLETED":
                 justified = any(job.state is BatchState.SUCCEEDED for job in jobs)
             case "FAILED":
-                justified = self._failure_is_true(row, jobs)
+                justified = self._failure_is_true(key, row, attempt, jobs, before)
             case "CANCELLED":
                 outside = any(job.state is BatchState.CANCELLED and job.outside for job in jobs)
                 asked = key in self.cancels or key.tenant_id in self.leaving
@@ -197,12 +244,34 @@ class RowJudge(Books):
         if not justified:
             self.fail(key, f"{to} at attempt {attempt} is not true: {step['Reason']}")
 
-    def _failure_is_true(self, row: Row, jobs: list[BatchJob]) -> bool:
+    def _failure_is_true(
+        self, key: JobKey, row: Row, attempt: int, jobs: list[BatchJob], before: Row | None
+    ) -> bool:
         if row["Commands"][0] == "invalid":
             return True
         if any(job.state is BatchState.FAILED or job.lost for job in jobs):
             return True
-        return any(job.stuck and job.state is BatchState.CANCELLED for job in jobs)
+        if any(job.stuck and job.state is BatchState.CANCELLED for job in jobs):
+            return True
+        return not jobs and (self.taken(key, attempt) or self._waited_in_vain(key, attempt, before))
+
+    def _waited_in_vain(self, key: JobKey, attempt: int, before: Row | None) -> bool:
+        """Whether no Batch job could be made for it until it was of its maximum age."""
+        if before is None or self.name(key, attempt) not in self.batch.platform_faults:
+            return False
+        since = max(before["UpdatedAt"], before["NotBefore"] or before["UpdatedAt"])
+        return bool(self.world.true_now() - since > _MAX_AGE)
+
+    def _nothing_runs_on(self, key: JobKey, attempt: int, to: str) -> None:
+        """Whether an attempt that failed was stopped before, as far as who says so could see."""
+        process = self.world.process
+        if to != "FAILED" or process is None:
+            return
+        for job in self.truths(key, attempt):
+            seen = self.saw.get((process, job.name))
+            stopped = job.lost or job.stopping or job.deleting or not job.live
+            if not stopped and seen and job.created < seen:
+                self.fail(key, f"attempt {attempt} is over, and nobody stopped {job.uid}")
 
     def _retry_is_true(self, key: JobKey, row: Row, failed: int, before: Row) -> bool:
         """Whether the budget that is spent fits the cause."""
@@ -221,8 +290,8 @@ class RowJudge(Books):
         """Whether a failed attempt was retried if and only if the job's policy says so. `row` is after it."""
         jobs = self.truths(key, attempt)
         if row["Commands"][0] == "invalid" or len(jobs) != 1:
-            if not ended and row["Commands"][0] == "invalid":
-                self.fail(key, "Batch refuses it, and it is tried again")
+            if not ended and (row["Commands"][0] == "invalid" or not jobs):
+                self.fail(key, "it never came to Batch, and is tried again")
             return
         job, policy = jobs[0], row["Spec"]["retry"]
         reason = "vanished" if job.lost else failure(job)[0]
@@ -261,7 +330,7 @@ class RowJudge(Books):
         name = self.name(key, attempt)
         job = self.batch.jobs.get(name)
         if job is not None:
-            return job.live
+            return job.live and not job.foreign
         # A create that still comes makes none where there was one: Batch knows the request's id.
         return name not in self.batch.gone and self.batch.coming.get(name, 0) > 0
 

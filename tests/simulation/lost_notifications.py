@@ -33,6 +33,9 @@ class NoNotifications:
     def void(self, site: Site, fault: Fault) -> None:
         """As `faults.Plan.void`."""
 
+    def effect(self, site: Site, fault: Fault) -> None:
+        """As `faults.Plan.effect`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Delays:

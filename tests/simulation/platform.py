@@ -5,21 +5,22 @@ from __future__ import annotations
 import math
 import uuid
 from collections.abc import Callable, Sequence
-from typing import TypeVar, cast
+from functools import partial
+from typing import cast
 
 from cloudevents.http import CloudEvent
-from google.api_core import exceptions
 from google.cloud.batch_v1 import BatchServiceClient
 from google.cloud.spanner_v1 import COMMIT_TIMESTAMP
 
 from shared import messages
 from shared.batch import BatchState
 from shared.batch_client import BatchClient
+from shared.callers import Admission
 from shared.commits import Patience
 from shared.config import Settings
 from shared.dispatch import Dispatch
 from shared.follow import Follower
-from shared.jobs import Jobs
+from shared.jobs import Jobs, TenantGone
 from shared.listing import FEW
 from shared.messages import JobMessage
 from shared.orphans import MOST_PAGES, Orphans
@@ -27,26 +28,26 @@ from shared.reconcile import Reconciliation
 from shared.rows import Reads
 from shared.switches import DISPATCH, Switches
 from shared.tenant_deletion import TenantDeletion
+from shared.tenants import CACHE_SECONDS, Tenants
 from shared.transitions import Transitions
 from tests.simulation.batch import BatchJob, SimulatedBatch
 from tests.simulation.batch_service import BatchService
 from tests.simulation.endings import Endings
 from tests.simulation.faults import Fault, Site
 from tests.simulation.judge import Judge
-from tests.simulation.pubsub import Topic
-from tests.simulation.store import Change, Method, Store
-from tests.simulation.world import World
-
-_T = TypeVar("_T")
+from tests.simulation.pubsub import SKEW, Topic
+from tests.simulation.store import Change, Store
+from tests.simulation.wire import Wire
+from tests.simulation.world import Violation, World
 
 SETTINGS = Settings(project="simulated", spanner_instance="simulated")
 _TICK = SETTINGS.timing.tick.total_seconds()
 _SWEEP = 3600.0
-_RPC_TIMEOUT = 10.0
 _PUBLISH_TIMEOUT = 5.0
-_LATEST_WRITE = 120.0
-_LATER = {Fault.UNAVAILABLE_LATER, Fault.TIMEOUT_LATER}
-_NOTIFIED = {BatchState.RUNNING, BatchState.SUCCEEDED, BatchState.FAILED}
+# A tenant that leaves is mostly gone by then.
+_LEAVES = 1200.0
+# What a job of ours asks for. In a quarter of the worlds Batch sends every state all the same.
+_NOTIFIED = frozenset({BatchState.RUNNING, BatchState.SUCCEEDED, BatchState.FAILED})
 
 
 class Platform:
@@ -54,7 +55,8 @@ class Platform:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.store = Store(self._wire, world.true_now, self._committed)
+        self.wire = Wire(world)
+        self.store = Store(self.wire, world.true_now, self._committed)
         self.batch = SimulatedBatch(world, self._batch_notifies)
         self._client = BatchClient(
             cast("BatchServiceClient", BatchService(self.batch)),
@@ -67,7 +69,15 @@ class Platform:
         self.batch.creating = self.judge.creating
         self.batch.looking = self.judge.looked
         self.batch.unstopped = self.judge.unstopped
-        self.meddle: Callable[[Fault], bool] = lambda _: False
+        self.batch.cancelling = self.judge.cancelling
+        self.meddle: Callable[[Fault, Site], bool] = lambda _fault, _site: False
+        self.tenants = Tenants(
+            self.store,  # it stands in for the database
+            Admission(everyone=True),
+            clock=world.clock,
+            patience=Patience(clock=world.clock, sleep=world.sleep, jitter=world.rng.random),
+        )
+        self._notified = _NOTIFIED if world.rng.random() < 0.75 else frozenset(BatchState)
         self._next_tick = math.inf
         self._wire_up()
 
@@ -82,7 +92,6 @@ class Platform:
             patience=Patience(clock=world.clock, sleep=world.sleep, jitter=world.rng.random),
         )
         jitter = world.rng.random
-        switches = Switches(store, now=world.now)
         follower = Follower(
             transitions=self.transitions,
             reads=self.reads,
@@ -104,7 +113,7 @@ class Platform:
             reads=self.reads,
             batch=batch,
             follower=follower,
-            switches=switches,
+            switches=Switches(store, now=world.now),
             settings=SETTINGS,
             now=world.now,
         )
@@ -133,7 +142,7 @@ class Platform:
                 now=world.now,
                 jitter=jitter,
             ),
-            switches=switches,
+            switches=Switches(store, now=world.now),
             publish=self.publish,
             settings=SETTINGS,
             now=world.now,
@@ -141,29 +150,45 @@ class Platform:
             few=0 if listed else FEW,
         )
         judge = self.judge
+        on_delivery, on_tick = partial(self._meddle, Site.DELIVER), partial(self._meddle, Site.TICK)
         self.jobs_topic = Topic(
-            world, "jobs", Site.DELIVER, self._schedule, judge.job_message_acknowledged, self._meddle
+            world, "jobs", Site.DELIVER, self._schedule, judge.job_message_acknowledged, on_delivery
         )
         self.events_topic = Topic(
-            world, "batch-events", Site.DELIVER, self._notify, judge.notification_acknowledged, self._meddle
+            world, "batch-events", Site.DELIVER, self._notify, judge.notification_acknowledged, on_delivery
         )
-        self.ticks_topic = Topic(
-            world, "ticks", Site.TICK, self._reconcile, judge.tick_acknowledged, self._meddle
-        )
+        self.ticks_topic = Topic(world, "ticks", Site.TICK, self._reconcile, judge.tick_acknowledged, on_tick)
 
     # What the functions' doors do with an event.
 
     def _schedule(self, event: CloudEvent) -> None:
-        self.dispatch.schedule(messages.job_message(event))
+        with self.wire.patiently():
+            self.dispatch.schedule(messages.job_message(event))
 
     def _notify(self, event: CloudEvent) -> None:
         notification = messages.batch_notification(event)
         if notification is not None:
-            self.dispatch.notify(notification)
+            with self.wire.patiently():
+                self.dispatch.notify(notification)
 
     def _reconcile(self, event: CloudEvent) -> None:
-        self.reconciliation.reconcile(messages.tick(event))
+        tick = messages.tick(event)
+        age = (self.world.true_now() - tick.published_at).total_seconds()
+        try:
+            looked = self.reconciliation.reconcile(tick)
+        except Exception as error:
+            if self.world.process not in self.wire.failed:
+                raise Violation(f"what one job met ends a tick: {type(error).__name__}") from error
+            raise
         self.plan_tick()  # the sweep may not be at its end
+        if looked and age > _TICK + SKEW:
+            raise Violation(f"a tick that is {age:.0f} s old is carried out")
+
+    def require_tenant(self, tenant_id: str) -> None:
+        """Raise TenantGone where no process takes jobs for the tenant any more."""
+        since = self.judge.leaving.get(tenant_id)
+        if since is not None and self.world.time - since >= CACHE_SECONDS:
+            raise TenantGone
 
     # The ports.
 
@@ -183,46 +208,11 @@ class Platform:
             world.sleep(_PUBLISH_TIMEOUT)
         return fault is None or fault is Fault.DROPPED
 
-    def _wire(self, method: Method, perform: Callable[[], _T]) -> _T:
-        world = self.world
-        if world.process is None:
-            return perform()
-        fault = world.cross(Site.READ if method == "Read" else Site.COMMIT)
-        if fault in _LATER:
-            world.at(world.rng.random() * _LATEST_WRITE, lambda: self._perform_late(perform))
-        match fault:
-            case None:
-                return perform()
-            case Fault.ABORTED:
-                raise exceptions.Aborted("simulated")
-            case Fault.UNAVAILABLE | Fault.UNAVAILABLE_LATER:
-                raise exceptions.ServiceUnavailable("simulated, not done yet")
-            case Fault.TIMEOUT | Fault.TIMEOUT_LATER:
-                world.sleep(_RPC_TIMEOUT)
-                raise exceptions.DeadlineExceeded("simulated, not done yet")
-        result = perform()
-        match fault:
-            case Fault.CRASH_AFTER:
-                world.kill()
-            case Fault.UNAVAILABLE_DONE:
-                raise exceptions.ServiceUnavailable("simulated, but done")
-            case Fault.TIMEOUT_DONE:
-                world.sleep(_RPC_TIMEOUT)
-                raise exceptions.DeadlineExceeded("simulated, but done")
-        return result
-
-    def _perform_late(self, perform: Callable[[], object]) -> None:
-        try:
-            perform()
-        except exceptions.GoogleAPICallError as error:
-            self.world.note(f"a late write changes nothing: {type(error).__name__}")
-        else:
-            self.world.note("a late write is applied")
-
     def _batch_notifies(self, job: BatchJob, state: BatchState) -> None:
-        if state not in _NOTIFIED:
+        if state not in self._notified:
             return
         world = self.world
+        self.judge.said.add((job.uid, state))
         fault = world.plan.draw(Site.NOTIFY)
         if fault is not None and world.trace is not None:
             world.note(f"notification of {state}: {fault}")
@@ -232,7 +222,7 @@ class Platform:
         delay = world.rng.random() * 90 if fault is Fault.DELAYED else 0.0
 
         def send() -> None:
-            self.events_topic.publish(b"", attributes)
+            self.events_topic.publish(b"", attributes, genuine=not job.foreign)
 
         for _ in range(2 if fault is Fault.DOUBLED else 1):
             world.at(delay, send)
@@ -246,8 +236,8 @@ class Platform:
             columns = ("Name", "Paused", "SetAt")
             batch.insert_or_update("Switches", columns, [(DISPATCH, paused, COMMIT_TIMESTAMP)])
 
-    def _meddle(self, fault: Fault) -> bool:
-        return self.meddle(fault)
+    def _meddle(self, site: Site, fault: Fault) -> bool:
+        return self.meddle(fault, site)
 
     # Ticks. One that finds nothing due does nothing, so those are left out.
 
@@ -264,8 +254,11 @@ class Platform:
         """Let the next tick be the first that finds something to do."""
         time = self.world.time
         due = min((check for check in self.judge.checks.values() if check is not None), default=math.inf)
-        if self.judge.leaving or self.orphans.under_way:
+        leaving = self.judge.leaving
+        if self.orphans.under_way or (leaving and time - max(leaving.values()) < _LEAVES):
             due = min(due, time)
+        elif leaving:  # one of its jobs keeps it, for hours
+            due = min(due, time + _LEAVES)
         if self.judge.orphans():
             due = min(due, (time // _SWEEP + 1) * _SWEEP)
         if due == math.inf:

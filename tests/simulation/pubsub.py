@@ -18,6 +18,8 @@ from tests.simulation.world import EPOCH, Killed, Violation, World
 _HEADERS = {"Content-Type": "application/json"}
 _MOST_DELIVERIES = 5
 _LONGEST_BACKOFF = 600.0
+# How late a message comes: seldom by hours.
+_USUAL_DELAY, _LONGEST_DELAY, _SHARE_LONG = 120.0, 6 * 3600.0, 0.1
 SKEW = 20.0
 
 
@@ -48,14 +50,15 @@ class Topic:
     on_delivery: Callable[[Fault], bool]
     _published: int = 0
 
-    def publish(self, data: bytes, attributes: Mapping[str, str], *, genuine: bool = True) -> Message:
-        """Put a message into the topic."""
+    def publish(
+        self, data: bytes, attributes: Mapping[str, str], *, genuine: bool = True, dated: bool = True
+    ) -> Message:
+        """Put a message into the topic; `dated`: it says when, as every one does that Pub/Sub made itself."""
         world = self.world
         self._published += 1
-        message: dict[str, object] = {
-            "messageId": str(self._published),
-            "publishTime": (EPOCH + timedelta(seconds=world.time)).isoformat(),
-        }
+        message: dict[str, object] = {"messageId": str(self._published)}
+        if dated:
+            message["publishTime"] = (EPOCH + timedelta(seconds=world.time)).isoformat()
         if data:  # Pub/Sub leaves out what is empty
             message["data"] = base64.b64encode(data).decode()
         if attributes:
@@ -96,7 +99,8 @@ class Topic:
             case Fault.DROPPED:
                 return False
             case Fault.DELAYED:
-                self._send(message, chance() * 120)
+                longest = _LONGEST_DELAY if chance() < _SHARE_LONG else _USUAL_DELAY
+                self._send(message, chance() * longest)
                 return False
             case Fault.DOUBLED:
                 self._send(message, chance() * 3)
@@ -113,6 +117,8 @@ class Topic:
         if world.trace is not None:
             world.note(f"answers {refusal.message if refusal else 'done'}")
         if refusal is not None:
+            if fault is not None:
+                world.plan.void(Site.ACKNOWLEDGE, fault)
             self._again(message, malformed=isinstance(refusal, MalformedEvent))
             return
         self.on_acknowledged(message, began, skew)

@@ -7,17 +7,11 @@ import random
 from collections.abc import Callable, Sequence
 
 from shared.api.spec import SubmitRequest
-from shared.callers import Admission
-from shared.commits import Patience
 from shared.errors import FailedPrecondition, NotFound, Unavailable
-from shared.identity import Identity
 from shared.jobs import TenantGone
 from shared.model import Job, JobKey
-from shared.tenants import CACHE_SECONDS, Tenants
 from tests.simulation.platform import Platform
 from tests.simulation.world import World
-
-PROVIDER = "simulated"
 
 Insist = Callable[..., None]
 
@@ -34,22 +28,24 @@ class Requests:
         platform: of whom.
         tenants: the ids of those who ask; the subject of each one's identity is its id.
         insist: does a thing until it is answered, as a client does.
+        leave: lets a tenant ask for its own deletion, after so many seconds.
         rng: what they want.
     """
 
     def __init__(
-        self, world: World, platform: Platform, tenants: Sequence[str], insist: Insist, rng: random.Random
+        self,
+        world: World,
+        platform: Platform,
+        tenants: Sequence[str],
+        insist: Insist,
+        *,
+        leave: Callable[[str, float], None],
+        rng: random.Random,
     ) -> None:
         self._world = world
         self._platform = platform
         self._insist = insist
         self._rng = rng
-        self._who = Tenants(
-            platform.store,  # it stands in for the database
-            Admission(everyone=True),
-            clock=world.clock,
-            patience=Patience(clock=world.clock, sleep=world.sleep, jitter=rng.random),
-        )
         for tenant_id in tenants:
             if rng.random() < 0.2:
                 self._batch(tenant_id, rng.random() * 60)
@@ -58,13 +54,7 @@ class Requests:
             if rng.random() < 0.4:
                 self._later(rng.random() * 900, tenant_id, self._delete)
             if rng.random() < 0.15:
-                self._leave(tenant_id, rng.random() * 600)
-
-    def require_tenant(self, tenant_id: str) -> None:
-        """Raise TenantGone where no process takes jobs for the tenant any more."""
-        since = self._platform.judge.leaving.get(tenant_id)
-        if since is not None and self._world.time - since >= CACHE_SECONDS:
-            raise TenantGone
+                leave(tenant_id, rng.random() * 600)
 
     def accepted(self, job: Job, idempotency_key: str | None) -> None:
         """A client was told that its job is accepted. It may have been deleted before the answer came."""
@@ -93,7 +83,7 @@ class Requests:
 
         def submit() -> None:
             nonlocal counted
-            self.require_tenant(tenant_id)
+            self._platform.require_tenant(tenant_id)
             judge.asked(tenant_id, key)
             if not counted:
                 for _ in requests[1:]:
@@ -109,7 +99,7 @@ class Requests:
         judge, key = self._platform.judge, f"retry {origin.job_id}"
 
         def retry() -> None:
-            self.require_tenant(origin.tenant_id)
+            self._platform.require_tenant(origin.tenant_id)
             judge.asked(origin.tenant_id, key)
             try:
                 job, _ = self._platform.jobs.retry(*origin, key)
@@ -132,12 +122,6 @@ class Requests:
                     self._world.at(_PUT_OFF, lambda: self._delete(key, tries - 1))
 
         self._ask("delete", key.tenant_id, delete, delay=0.0, tries=_TRIES)
-
-    def _leave(self, tenant_id: str, delay: float) -> None:
-        def leave() -> None:
-            self._who.delete(Identity(PROVIDER, tenant_id))
-
-        self._ask("leave", tenant_id, leave, delay=delay, tries=_TRIES)
 
     def _ask(self, name: str, tenant_id: str, work: Callable[[], None], *, delay: float, tries: int) -> None:
         def ask() -> None:

@@ -11,25 +11,28 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from google.api_core.exceptions import GoogleAPIError
-from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, KeySet
+from google.cloud.spanner_v1 import COMMIT_TIMESTAMP
 
 from shared.api.spec import SubmitRequest
 from shared.errors import Conflict, FailedPrecondition, JennahError, NotFound
+from shared.identity import Identity
 from shared.jobs import TenantGone
-from shared.messages import JobMessage
 from shared.model import JobKey
 from tests.simulation.errors import attach
 from tests.simulation.faults import Chance, Fault, Site
-from tests.simulation.platform import Platform, notification
-from tests.simulation.requests import PROVIDER, Requests
+from tests.simulation.meddling import Meddler
+from tests.simulation.platform import Platform
+from tests.simulation.pubsub import SKEW
+from tests.simulation.requests import Requests
 from tests.simulation.world import Killed, Violation, World, alarm
 
 HOUR = 3600.0
 unexpected = attach()
 # Faults stop after this, when most jobs are in the middle of their lives; or, seldom, when those that Batch
 # keeps queued were given up, and what was forgotten was swept up.
-_FAULTS_END, _LATE_FAULTS_END = 600.0, 30 * HOUR
-_SAFETY, _LATE = 0.2, 0.1
+_FAULTS_END, _OUTAGE_BEGINS, _OUTAGE_ENDS = 600.0, 60.0, 52 * HOUR
+_FAULTS_STOP = {"liveness": _FAULTS_END, "late": 30 * HOUR, "outage": _OUTAGE_ENDS}
+_SAFETY, _LATE, _OUTAGE = 0.2, 0.1, 0.0015
 # From then on: the sweep for orphans would stop what is forgotten, an hour later.
 _ALL_STOPPED = 1800.0
 # One check that is half an hour off, and the backoff of every retry that is left, which may be hours.
@@ -41,14 +44,16 @@ _SAFETY_STEPS = 250
 # Of all crossings of a boundary, how many go wrong.
 _SHARES = (0.02, 0.05, 0.08, 0.15)
 _MOST_TRIES = 40
-_LONGEST_PAUSE = 600.0
+
+PROVIDER = "simulated"
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of a seed. `violation` is None where everything held; `hits` counts the faults.
 
-    `kind`: "safety", where faults never stop; "liveness", where they do; "late", where they do after a day.
+    `kind`: "safety", where faults never stop; "liveness", where they do; "late", where they do after a day;
+    "outage", where for more than two days no Batch job can be made.
     """
 
     seed: int
@@ -68,7 +73,7 @@ def run_seed(seed: int, *, trace: bool = False) -> Outcome:
     lines: list[str] | None = [] if trace else None
     world = World(rng, chance, lines)
     tenants: Tenants | None = None
-    kind = "safety" if rng.random() < _SAFETY else "late" if rng.random() < _LATE else "liveness"
+    kind = _kind(rng)
     violation = None
     try:
         with alarm():
@@ -77,8 +82,9 @@ def run_seed(seed: int, *, trace: bool = False) -> Outcome:
             if kind == "safety":
                 safety(world, tenants.platform)
             else:
-                until = _LATE_FAULTS_END if kind == "late" else _FAULTS_END
-                liveness(world, tenants.platform, chance.stop, until)
+                if kind == "outage":
+                    tenants.platform.batch.refuse(world.rng.random() * _OUTAGE_BEGINS, _OUTAGE_ENDS)
+                liveness(world, tenants.platform, chance.stop, _FAULTS_STOP[kind])
             unexpected.check()
     except Violation as found:
         violation = str(found)
@@ -88,6 +94,13 @@ def run_seed(seed: int, *, trace: bool = False) -> Outcome:
         world.close()
     jobs = tenants.count if tenants else 0
     return Outcome(seed, kind, violation, world.steps, jobs, chance.hits, lines)
+
+
+def _kind(rng: random.Random) -> str:
+    if rng.random() < _SAFETY:
+        return "safety"
+    late = rng.random()
+    return "outage" if late < _OUTAGE else "late" if late < _LATE else "liveness"
 
 
 def safety(world: World, platform: Platform) -> None:
@@ -126,7 +139,7 @@ class Wish:
     policy: Mapping[str, Any] | None = None
     key: str | None = None
     again_at: float | None = None
-    cancel_at: float | None = None
+    cancels: tuple[float, ...] = ()
     provisioning: str = "standard"
 
 
@@ -172,7 +185,7 @@ def random_jobs(rng: random.Random) -> list[Wish]:
                 policy=rng.choice(_POLICIES) if rng.random() < 0.3 else None,
                 key=key,
                 again_at=at + rng.random() * 5 if key and rng.random() < 0.3 else None,
-                cancel_at=at + rng.random() ** 2 * 120 if rng.random() < 0.3 else None,
+                cancels=(at + rng.random() ** 2 * 120,) if rng.random() < 0.3 else (),
                 provisioning=rng.choice(_PROVISIONING),
             )
         )
@@ -189,25 +202,27 @@ class Tenants:
 
     def __init__(self, world: World, wishes: list[Wish]) -> None:
         self.platform = Platform(world)
-        self.platform.meddle = self._meddle
         self.count = 0
         self._requests: Requests | None = None
         self._world = world
         self._ids = [str(uuid.UUID(int=world.rng.getrandbits(128), version=4)) for _ in range(2)]
-        world.race = self._race
+        meddler = Meddler(world, self.platform, cancel=lambda key: self._cancel(key, 0.0), leave=self._leave)
+        world.race, self.platform.meddle = meddler.race, meddler.meddle
         with self.platform.store.batch() as batch:
             columns = ("TenantId", "OAuthProvider", "OAuthUserId", "CreatedAt")
             batch.insert("Tenants", columns, [(name, PROVIDER, name, COMMIT_TIMESTAMP) for name in self._ids])
         for wish in wishes:
-            self._submit(wish, wish.at, cancel_at=wish.cancel_at)
+            self._submit(wish, wish.at, cancels=wish.cancels)
             if wish.again_at is not None:
                 self._submit(wish, wish.again_at)
 
     def ask_for_more(self, rng: random.Random) -> None:
         """Let the tenants ask for other things as well."""
-        self._requests = Requests(self._world, self.platform, self._ids, self._insist, rng)
+        self._requests = Requests(
+            self._world, self.platform, self._ids, self._insist, rng=rng, leave=self._leave
+        )
 
-    def _submit(self, wish: Wish, at: float, *, cancel_at: float | None = None) -> None:
+    def _submit(self, wish: Wish, at: float, *, cancels: tuple[float, ...] = ()) -> None:
         asked = {
             "image_uri": "i",
             "commands": wish.script,
@@ -223,8 +238,7 @@ class Tenants:
         def submit() -> None:
             platform.judge.asked(tenant, wish.key)
             try:
-                if self._requests:
-                    self._requests.require_tenant(tenant)
+                platform.require_tenant(tenant)
                 job, _ = platform.jobs.submit(tenant, request, wish.key)
             except TenantGone:
                 platform.judge.tenant_gone(tenant)
@@ -234,7 +248,7 @@ class Tenants:
             else:
                 platform.judge.submitted(job, wish.key)
             self.count += 1
-            if cancel_at is not None:
+            for cancel_at in cancels:
                 self._cancel(job.key, max(0.0, cancel_at - world.time))
 
         self._insist("submission", submit, delay=at, tries=_MOST_TRIES if wish.key else 1)
@@ -255,8 +269,28 @@ class Tenants:
 
         self._insist("cancel", cancel, delay=delay, tries=_MOST_TRIES)
 
+    def _leave(self, tenant_id: str, delay: float) -> None:
+        """Let a tenant ask for its own deletion."""
+
+        def leave() -> None:
+            try:
+                self.platform.tenants.delete(Identity(PROVIDER, tenant_id))
+            except NotFound:
+                self.platform.judge.tenant_gone(tenant_id)
+
+        self._insist("leave", leave, delay=delay, tries=_MOST_TRIES)
+
     def _insist(self, name: str, work: Callable[[], None], *, delay: float, tries: int) -> None:
         """Do it until it is answered, as a client does."""
+        world, patiently = self._world, self.platform.wire.patiently
+
+        def ask() -> None:
+            if world.plan.draw(Site.REQUEST) is Fault.SKEWED:
+                assert world.process is not None
+                world.process.skew = (world.rng.random() - 0.5) * 2 * SKEW
+                world.note("its clock is wrong")
+            with patiently():
+                work()
 
         def ended(error: BaseException | None) -> None:
             if error is None:
@@ -264,69 +298,6 @@ class Tenants:
             if isinstance(error, Conflict) or not isinstance(error, JennahError | GoogleAPIError | Killed):
                 raise Violation(f"{name}: {type(error).__name__}: {error}") from error
             if tries > 1:
-                self._insist(name, work, delay=1 + self._world.rng.random() * 20, tries=tries - 1)
+                self._insist(name, work, delay=1 + world.rng.random() * 20, tries=tries - 1)
 
-        self._world.spawn(name, work, ended=ended, delay=delay)
-
-    # What others do, at the worst moment.
-
-    def _some_job(self, *, live: bool = False) -> JobKey | None:
-        rows = self.platform.judge.rows
-        keys = [key for key, row in rows.items() if not live or row["CompletedAt"] is None]
-        return keys[int(self._world.rng.random() * len(keys))] if keys else None
-
-    def _race(self, fault: Fault) -> bool:
-        key = self._some_job(live=fault is Fault.CANCEL_RACES)
-        if key is None:
-            return False
-        if fault is Fault.CANCEL_RACES:
-            self._cancel(key, 0.0)
-        else:
-            self._delete(key.tenant_id)
-        return True
-
-    def _delete(self, tenant: str) -> None:
-        """The tenant's rows go all at once, as when an operator deletes them."""
-        self.platform.judge.deleted.add(tenant)
-        process, self._world.process = self._world.process, None
-        with self.platform.store.batch() as batch:
-            batch.delete("Tenants", KeySet(keys=[[tenant]]))
-        self._world.process = process
-
-    def _meddle(self, fault: Fault) -> bool:
-        platform, rng = self.platform, self._world.rng
-        match fault:
-            case Fault.POISON:
-                topic = platform.jobs_topic if rng.random() < 0.5 else platform.events_topic
-                topic.publish(b"\xff not JSON", {"JobName": "jobs/of-somebody-else"}, genuine=False)
-            case Fault.FORGED:
-                return self._forge()
-            case Fault.PAUSED:
-                platform.pause(paused=True)
-                self._world.at(rng.random() * _LONGEST_PAUSE, lambda: platform.pause(paused=False))
-            case _:
-                return False
-        return True
-
-    def _forge(self) -> bool:
-        """Somebody who may publish to Batch's topic lies; a message of ours is about another attempt."""
-        platform, rng = self.platform, self._world.rng
-        key = self._some_job()
-        if key is None:
-            return False
-        row = platform.judge.rows[key]
-        attempt = max(1, row["Attempt"] + int(rng.random() * 3) - 1)
-        state = rng.choice(("RUNNING", "SUCCEEDED", "FAILED", "CANCELLED", "NEW_STATE"))
-        truths = platform.judge.truths(key, row["Attempt"])
-        name = platform.judge.name(key, attempt)
-        uid = "forged"
-        if truths and rng.random() < 0.5:
-            # The container itself knows its uid while it runs.
-            name, uid = truths[-1].name, truths[-1].uid
-            if truths[-1].started is None:
-                return False
-        if rng.random() < 0.3:
-            platform.jobs_topic.publish(JobMessage(key, attempt).encode(), {}, genuine=False)
-        else:
-            platform.events_topic.publish(b"", notification(name, uid, state), genuine=False)
-        return True
+        world.spawn(name, ask, ended=ended, delay=delay)

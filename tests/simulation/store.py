@@ -24,7 +24,8 @@ from tests.simulation.store_values import stored_time
 __all__ = ["Change", "Method", "Observer", "Store", "Wire"]
 
 T = TypeVar("T")
-Method = Literal["Read", "Commit"]
+# A commit of mutations alone is "Commit", that of a read-write transaction "Transact".
+Method = Literal["Read", "Commit", "Transact"]
 
 _MOST_TRIES = 50
 _MICROSECOND = timedelta(microseconds=1)
@@ -218,7 +219,7 @@ class _Mutations:
             except exceptions.GoogleAPICallError as error:
                 self._malformed = error
 
-    def _commit(self, seen: Sequence[Seen] = ()) -> None:
+    def _commit(self, method: Method, seen: Sequence[Seen] = ()) -> None:
         store, operations, malformed = self._store, self._operations, self._malformed
 
         def perform() -> DatetimeWithNanoseconds:
@@ -226,7 +227,7 @@ class _Mutations:
                 raise malformed
             return store.commit(operations, seen)
 
-        self.committed = store.wire("Commit", perform)
+        self.committed = store.wire(method, perform)
 
 
 class Batch(_Mutations):
@@ -239,7 +240,7 @@ class Batch(_Mutations):
 
     def __exit__(self, kind: type[BaseException] | None, _: object, __: TracebackType | None) -> None:
         if kind is None:
-            self._commit()
+            self._commit("Commit")
 
 
 class Snapshot:
@@ -317,4 +318,4 @@ class Transaction(_Mutations):
         """Write what was buffered."""
         if not self._begun and not self._operations and self._malformed is None:
             raise ValueError("Transaction has not begun.")
-        self._commit(self._seen)
+        self._commit("Transact", self._seen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,9 +17,9 @@ from shared.lifecycle import NotFound
 from shared.transitions import Transitions
 from tests.simulation import exhaustive, lost_notifications
 from tests.simulation.__main__ import run_seeds
-from tests.simulation.faults import FAULTS, Fault
-from tests.simulation.seeds import run_seed
-from tests.simulation.world import Violation, alarm
+from tests.simulation.faults import FAULTS, Exactly, Fault, Site
+from tests.simulation.seeds import HOUR, Tenants, Wish, liveness, run_seed
+from tests.simulation.world import Violation, World, alarm
 
 _CHECKOUT = Path(__file__).parents[2]
 _SEEDS = range(1, 301)
@@ -61,7 +62,7 @@ def test_a_world_that_loops_is_named() -> None:
 
 
 def test_a_race_with_nobody_does_not_count() -> None:
-    plan = exhaustive.live("success", ((0, Fault.CANCEL_RACES),))
+    plan = exhaustive.live("success", ((1, Fault.CANCEL_RACES),))
     assert (plan.complete, plan.void, plan.violation) == (True, True, None)
 
 
@@ -90,7 +91,16 @@ def test_a_bug_is_found_and_its_trace_can_be_had_again(monkeypatch: pytest.Monke
 def test_every_single_fault_is_survived(scenario: str) -> None:
     tested = [exhaustive.live_single((scenario, faults)) for faults in exhaustive.singles(scenario)]
     assert [found for result in tested for found in result.violations] == []
-    assert sum(result.tested for result in tested) == sum(result.enumerable for result in tested) > 100
+    # The boundaries are counted apart from the loop that puts a fault at each.
+    assert sum(result.tested for result in tested) == exhaustive.live(scenario, ()).follow > 100
+    assert sum(result.void for result in tested) < len(tested) / 4
+
+
+def test_every_fault_after_a_first_one_is_tried() -> None:
+    first = exhaustive.singles("refused by Batch")[-40]
+    pairs = exhaustive.live_pairs(("refused by Batch", first))
+    assert pairs.violations == ()
+    assert pairs.tested == pairs.there_are > 0
 
 
 def test_the_scenarios_are_what_they_are_called() -> None:
@@ -101,7 +111,29 @@ def test_the_scenarios_are_what_they_are_called() -> None:
     assert paths["cancelled while PENDING"] == ["PENDING", "CANCELLED"]
     assert paths["cancelled while SCHEDULED"] == ["PENDING", "SCHEDULED", "CANCELLED"]
     assert paths["cancelled while RUNNING"] == ["PENDING", "SCHEDULED", "RUNNING", "CANCELLED"]
+    assert paths["cancelled in its backoff"][-3:] == ["FAILED", "PENDING", "CANCELLED"]
+    assert paths["cancelled when COMPLETED"] == paths["success"]
+    assert paths["cancelled when FAILED"] == ["PENDING", "SCHEDULED", "RUNNING", "FAILED"]
+    assert paths["cancelled when CANCELLED"] == paths["cancelled while SCHEDULED"]
     assert paths["refused by Batch"] == ["PENDING", "FAILED"]
+
+
+def test_a_job_that_cannot_be_started_for_two_days_fails_and_rightly() -> None:
+    world = World(random.Random(1), Exactly({}))
+    platform = Tenants(world, [Wish(tenant=0, script=("ok",), key="k")]).platform
+    platform.batch.refuse(0.0, 52 * HOUR)
+    liveness(world, platform, lambda: None, 52 * HOUR)
+    assert [attempt["Reason"] for attempt in platform.judge.attempts.values()] == ["platform_fault"]
+
+
+def test_a_job_that_stays_queued_is_given_up_and_that_counts_when_it_has_waited_for_a_day() -> None:
+    life = exhaustive.live("success", ()).crossed.index(Site.LIFE)
+    lived = exhaustive.live("success", ((life, Fault.STUCK),))
+    assert (lived.violation, lived.complete, lived.void) == (None, True, False)
+    assert lived.path.count("FAILED") == 1
+    assert lived.path[-1] == "COMPLETED"
+    cancelled = exhaustive.live("cancelled while SCHEDULED", ((life, Fault.STUCK),))
+    assert (cancelled.violation, cancelled.complete, cancelled.void) == (None, True, True)
 
 
 # In the latter four, looks came due just after their ticks; calls take 0.03 s at most, or a second.

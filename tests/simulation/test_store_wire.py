@@ -39,7 +39,7 @@ class Scripted:
 
     def __call__(self, method: Method, perform: Callable[[], T], /) -> T:
         self.calls.append(method)
-        if method == "Commit":
+        if method != "Read":
             meanwhile, self.between = self.between, lambda: None
             meanwhile()
         if self.errors and self.errors[0][0] == method:
@@ -85,7 +85,7 @@ def test_every_rpc_passes_through_the_wire(store: Store, wire: Scripted) -> None
     outcome(store)
     read(store, "Tenants", EMAIL, ALL)
     set_email(store, "x")
-    assert wire.calls == ["Commit", "Read", "Read", "Commit"]
+    assert wire.calls == ["Commit", "Read", "Read", "Transact"]
 
 
 @pytest.mark.parametrize("arrived", [True, False])
@@ -114,7 +114,7 @@ def test_a_late_single_use_commit_meets_the_rows_of_then(store: Store, wire: Scr
 def test_a_late_transaction_does_nothing_if_what_it_read_has_changed(
     store: Store, wire: Scripted, changed: bool
 ) -> None:
-    wire.errors = [("Commit", exceptions.DeadlineExceeded("lost"), False)]
+    wire.errors = [("Transact", exceptions.DeadlineExceeded("lost"), False)]
     with pytest.raises(exceptions.DeadlineExceeded):
         set_email(store, "late")
     outcome(store, update("Tenants", EMAIL, ["a" if changed else "b", "between"]))
@@ -161,7 +161,7 @@ def test_a_transaction_never_sees_two_states(store: Store) -> None:
 
 
 def test_a_transaction_that_is_always_aborted_ends(store: Store, wire: Scripted) -> None:
-    wire.errors = [("Commit", exceptions.Aborted("again"), False)] * 50
+    wire.errors = [("Transact", exceptions.Aborted("again"), False)] * 50
     with pytest.raises(exceptions.Aborted):
         set_email(store, "x")
     assert not wire.errors

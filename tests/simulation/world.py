@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import FrameType
+from typing import NoReturn
 
 from greenlet import getcurrent, greenlet
 
@@ -23,6 +24,7 @@ from tests.simulation.faults import Fault, Plan, Site
 EPOCH = datetime(2030, 1, 1, tzinfo=UTC)
 _LATENCY = 0.03
 _RACE = 1.0
+_RACES = {Fault.CANCEL_RACES, Fault.TENANT_LEAVES, Fault.TENANT_DELETED}
 # Seconds of CPU: a busy machine does not matter. A world takes a hundredth of one; and what goes on after the
 # alarm hears another.
 _LONGEST_LIFE, _NEXT_ALARM = 30.0, 1.0
@@ -171,7 +173,7 @@ class World:
         if process.dead or wake > process.deadline:
             self.kill()
 
-    def kill(self) -> None:
+    def kill(self) -> NoReturn:
         """End the running process here: nothing of it has any effect from now on.
 
         Raises:
@@ -204,7 +206,7 @@ class World:
             return None
         if fault is Fault.CRASH_BEFORE:
             self.kill()
-        if fault in {Fault.CANCEL_RACES, Fault.TENANT_DELETED}:
+        if fault in _RACES:
             if self.race(fault):
                 self.sleep(_RACE)
             else:
