@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
-import multiprocessing
 import statistics
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -13,8 +14,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from multiprocessing.connection import Connection
+from pathlib import Path
 
+_CHECKOUT = Path(__file__).parents[2]
 _BODY = json.dumps({"image_uri": "busybox", "commands": ["true"]})
 
 
@@ -84,26 +86,28 @@ class _Noop(BaseHTTPRequestHandler):
         pass
 
 
-def _serve(ready: Connection) -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Noop) as server:
-        ready.send(server.server_port)
-        server.serve_forever()
-
-
 @contextmanager
 def noop_server() -> Iterator[str]:
     """The host of a server in a process of its own, which answers 201 to everything and does nothing."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs,), daemon=True)
-    process.start()
-    try:
-        if not ours.poll(60):
-            raise RuntimeError("the server that does nothing did not start within 60 s")
-        yield f"127.0.0.1:{ours.recv()}"
-    finally:
-        process.terminate()
-        process.join()
+    command = [sys.executable, "-m", "tests.benchmarks.steady_load"]
+    with subprocess.Popen(
+        command, cwd=_CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        assert process.stdin
+        port = process.stdout.readline().strip()
+        if not port:
+            raise RuntimeError("the server that does nothing did not start")
+        yield f"127.0.0.1:{port}"
+        process.stdin.close()
+
+
+def _serve_until_stdin_ends() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Noop) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        sys.stdout.write(f"{server.server_port}\n")
+        sys.stdout.flush()
+        sys.stdin.read()
 
 
 @dataclass(frozen=True)
@@ -119,3 +123,7 @@ class Figures:
         """Of latencies in seconds, two at least."""
         p99 = statistics.quantiles(latencies, n=100, method="inclusive")[98]
         return cls(len(latencies), 1000 * statistics.median(latencies), 1000 * p99)
+
+
+if __name__ == "__main__":
+    _serve_until_stdin_ends()

@@ -291,7 +291,7 @@ def test_reconciliation_repairs_what_messages_lost(
 
 def test_reconciliation_spaces_its_looks_ever_further(platform: Platform) -> None:
     key = platform.scheduled("sleep", "60")
-    for _ in range(3):
+    for _ in range(4):
         before = platform.now()
         due = platform.job(key).next_check_at
         assert due is not None
@@ -426,7 +426,7 @@ def test_a_foreign_batch_job_of_our_name_is_left_alone(platform: Platform) -> No
         platform.tick(2 * MINUTE)
     # A Batch job of ours may still appear, should the foreign one go.
     assert platform.job(key).next_check_at is not None
-    for _ in range(3):
+    for _ in range(6):
         platform.tick(5 * MINUTE)
     assert platform.batch_state(key) == "RUNNING"
     assert platform.job(key).next_check_at is None
