@@ -64,8 +64,13 @@ class Code:
         files: text by path, such as `shared/jobs.py` and `functions/submission.py`.
     """
 
+    @staticmethod
+    def of(files: Mapping[str, str]) -> Code:
+        """What is there once for all who have the same source."""
+        return _code(tuple((path, text) for path, text in files.items() if path.endswith(".py")))
+
     def __init__(self, files: Mapping[str, str]) -> None:
-        code = {path: _parsed(text) for path, text in files.items() if path.endswith(".py")}
+        code = {path: _parsed(text) for path, text in files.items()}
         self.modules: Mapping[str, ast.Module] = {_module(path): parsed for path, parsed in code.items()}
 
     @property
@@ -93,12 +98,21 @@ class Code:
             for function in _functions(module, parsed)
         )
 
+    @cached_property
+    def _calls(self) -> dict[str, frozenset[str]]:
+        return {}
+
     def calls_of(self, function: str) -> frozenset[str]:
         """The calls that one of the four functions can come to.
 
         What it can come to is judged by names: a few too many, never one too few. A private name means the
         module's own.
         """
+        if function not in self._calls:
+            self._calls[function] = self._come_to(function)
+        return self._calls[function]
+
+    def _come_to(self, function: str) -> frozenset[str]:
         mentioned: set[tuple[str | None, str]] = {
             (None, node.attr)
             for node in ast.walk(self.modules[f"functions.{function}"])
@@ -141,6 +155,11 @@ class Code:
                 seen.add(module)
                 yield module
                 waiting += _imports(self.modules[module])
+
+
+@cache
+def _code(files: tuple[tuple[str, str], ...]) -> Code:
+    return Code(dict(files))
 
 
 @cache

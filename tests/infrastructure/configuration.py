@@ -44,7 +44,7 @@ class Configuration:
         self.blocks = hcl.read({path: text for path, text in files.items() if path.endswith(".tf")})
         self.tables = Tables.read(files["permissions.md"])
         self.runbook = files["runbook.md"]
-        self.code = Code(files)
+        self.code = Code.of(files)
         self.locals = hcl.local_values(self.blocks)
 
     @staticmethod

@@ -18,7 +18,7 @@ from shared.rows import Reads
 from tests.integration.conftest import Platform
 from tests.integration.wire import Wire
 
-FEW, MANY = 1000, int(os.environ.get("JENNAH_TEST_JOBS", "5000"))
+FEW, MANY = 1000, int(os.environ.get("JENNAH_TEST_JOBS", "3000"))
 MIB = 1024 * 1024
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

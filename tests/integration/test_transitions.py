@@ -153,7 +153,7 @@ def test_any_sequence_of_events_keeps_row_history_and_attempts_one(database: Dat
     run_state_machine_as_test(
         make_machine(database, make_tenant(database)),
         settings=settings(
-            max_examples=60,
+            max_examples=30,
             stateful_step_count=12,
             deadline=None,
             suppress_health_check=list(HealthCheck),

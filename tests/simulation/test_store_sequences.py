@@ -259,7 +259,7 @@ def steps(jobs: Sequence[Job]) -> st.SearchStrategy[tuple[str, Any]]:
 
 @pytest.mark.timeout(240)
 def test_jobs_live_in_the_store_as_on_the_emulator(database: Database) -> None:
-    @settings(COMPARED, max_examples=30)
+    @settings(COMPARED, max_examples=12)
     @given(st.data())
     def compare(data: st.DataObject) -> None:
         outcome(database, ("delete", "Tenants", ALL, None), ("delete", "Switches", ALL, None))

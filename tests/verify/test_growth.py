@@ -66,7 +66,16 @@ def fill(database: Database, count: int) -> None:
                     *("Reason", "Actor", "Attempt"),
                 ),
                 [
-                    (*key, transition_id(n), LIFE[n - 1], LIFE[n], TIMES[n - 1], "because", "batch", 1)
+                    (
+                        *key,
+                        transition_id(n),
+                        LIFE[n - 1],
+                        LIFE[n],
+                        TIMES[n - 1],
+                        "because",
+                        "batch" if n > 1 else "tenant",
+                        1,
+                    )
                     for key in keys
                     for n in range(1, len(LIFE))
                 ],
