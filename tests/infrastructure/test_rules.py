@@ -1,40 +1,20 @@
-"""terraform/ keeps every rule and plans what was reviewed; what is planted there is found."""
+"""terraform/ keeps every rule and plans what was reviewed; what is planted there is found.
+
+What only a plan shows is planted in tests/verify/test_planted_plans.py.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
 import pytest
-import yaml
 
 from tests.infrastructure.configuration import Configuration
 from tests.infrastructure.places import ROOT
 from tests.infrastructure.planning import PLANS, Terraform
+from tests.infrastructure.planted import PLANTED, Planted
 from tests.infrastructure.rules import RULES, violations
 from tests.infrastructure.snapshot import differences
 
 _FILES = Configuration.files()
-
-
-@dataclass(frozen=True)
-class Planted:
-    """An edit of a file: `old`, which is there once, becomes `new`.
-
-    Attributes:
-        rule: what must object; none where only a plan shows it.
-        plan: the one of `PLANS` that must not be what was reviewed; none where a rule is enough.
-    """
-
-    name: str
-    file: str
-    old: str
-    new: str
-    rule: str | None = None
-    plan: str | None = None
-
-
-PLANTED = [Planted(**edit) for edit in yaml.safe_load(Path(__file__).with_name("planted.yaml").read_text())]
 
 
 @pytest.fixture(scope="module")
@@ -68,15 +48,6 @@ def test_a_planted_misconfiguration_breaks_its_rule(planted: Planted) -> None:
     text = _FILES[planted.file].replace(planted.old, planted.new)
     changed = Configuration(_FILES | {planted.file: text})
     assert list(RULES[str(planted.rule)](changed)), f"found only {violations(changed)}"
-
-
-@_named("plan")
-def test_a_planted_misconfiguration_shows_in_a_plan(
-    planted: Planted, configuration: Configuration, terraform: Terraform
-) -> None:
-    with terraform.edited(planted.file, planted.old, planted.new):
-        plan = terraform.plan(str(planted.plan))
-    assert list(differences(str(planted.plan), plan, configuration))
 
 
 def test_every_rule_has_something_planted_for_it() -> None:

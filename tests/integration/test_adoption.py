@@ -230,8 +230,8 @@ def is_adopted(database: Database, before: dict[str, Any], done: Migrated, *, re
 @pytest.mark.parametrize(
     ("shape", "count"),
     [
-        ("version 1", 1000),
-        ("version 2", 1000),
+        ("version 1", 500),
+        ("version 2", 200),
         ("version 1, other hands", 200),
         ("version 2, other hands", 200),
     ],
