@@ -1,4 +1,4 @@
-"""Nearly every planted bug is found soon: `make mutants` looks for all, this proof for some of them at random.
+"""Nearly every planted bug is found soon: `make mutants` looks for all, this proof for some, at random.
 
 MUTANTS sets how many (40), MUTANTS_SEEDS in how many seeds (3,000).
 """
