@@ -87,8 +87,8 @@ def test_a_bug_is_found_and_its_trace_can_be_had_again(monkeypatch: pytest.Monke
     assert (again.violation, again.trace) == (outcome.violation, outcome.trace)
 
 
-@pytest.mark.parametrize("scenario", ["success", "retry, then success", "cancelled while RUNNING"])
-def test_every_single_fault_is_survived(scenario: str) -> None:
+def test_every_single_fault_is_survived_of_one_scenario() -> None:
+    scenario = "success"  # `make verify` goes through all of them
     tested = [exhaustive.live_single((scenario, faults)) for faults in exhaustive.singles(scenario)]
     assert [found for result in tested for found in result.violations] == []
     # The boundaries are counted apart from the loop that puts a fault at each.
