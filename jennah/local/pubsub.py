@@ -12,6 +12,9 @@ from typing import Final
 
 # Longer than any function may take, so that a delivery is not repeated while the first still works on it.
 _ACK_DEADLINE_SECONDS: Final = 90
+# The emulator's first answers may wait for all that starts beside it; a tick comes again in a second.
+_FIRST_ANSWER_SECONDS: Final = 30.0
+_ANSWER_SECONDS: Final = 5.0
 _DELIVERIES_BEFORE_DEAD_LETTER: Final = 5  # the fewest that Pub/Sub allows; DESIGN asks 100 in production
 
 
@@ -34,7 +37,7 @@ class LocalPubsub:
         """
         dead = f"{topic}-dead"
         for name in (topic, dead):
-            self._send("PUT", f"topics/{name}", {})
+            self._send("PUT", f"topics/{name}", {}, timeout=_FIRST_ANSWER_SECONDS)
         self._subscribe(dead, {})
         self._subscribe(
             topic,
@@ -53,10 +56,13 @@ class LocalPubsub:
         self._send("POST", f"topics/{topic}:publish", {"messages": [{"attributes": dict(attributes)}]})
 
     def _subscribe(self, topic: str, settings: Mapping[str, object]) -> None:
-        self._send("PUT", f"subscriptions/{topic}", {"topic": f"{self._project}/topics/{topic}", **settings})
+        body = {"topic": f"{self._project}/topics/{topic}", **settings}
+        self._send("PUT", f"subscriptions/{topic}", body, timeout=_FIRST_ANSWER_SECONDS)
 
-    def _send(self, method: str, path: str, body: Mapping[str, object]) -> None:
-        connection = http.client.HTTPConnection(self._host, timeout=5)
+    def _send(
+        self, method: str, path: str, body: Mapping[str, object], *, timeout: float = _ANSWER_SECONDS
+    ) -> None:
+        connection = http.client.HTTPConnection(self._host, timeout=timeout)
         try:
             headers = {"Content-Type": "application/json"}
             connection.request(method, f"/v1/{self._project}/{path}", json.dumps(body), headers)
