@@ -104,9 +104,8 @@ class JobReads:
         for key, job, its_size in self._reads.sized(keys):
             read[key] = job, its_size
             size += its_size
-            if (
-                size >= _MOST_BYTES
-            ):  # they come in another order: those that are missing are read a few at a time
+            if size >= _MOST_BYTES:
+                # They come in another order: those that are missing are read a few at a time.
                 break
         else:
             return [read[key][0] if key in read else None for key in keys]
