@@ -24,7 +24,7 @@ _UNKNOWN = (
     exceptions.Unknown,
     exceptions.RetryError,
 )
-_FIRST_DELAY = 0.02
+_FIRST_DELAY = 0.005
 _LONGEST_DELAY = 1.0
 
 

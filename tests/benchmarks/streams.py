@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
 import statistics
 import sys
 import tempfile
@@ -69,8 +70,16 @@ def _streams(base: httpx.URL, followed: Mapping[str, str]) -> Iterator[None]:
             answer = stack.enter_context(client.stream("GET", f"/v1/jobs/{job_id}/events", timeout=30))
             if answer.status_code != httpx.codes.OK:
                 raise RuntimeError(f"a stream was answered {answer.status_code}")
-            threading.Thread(target=_read, args=(answer.iter_lines(),), daemon=True).start()
+            reader = threading.Thread(target=_read, args=(answer.iter_lines(),), daemon=True)
+            reader.start()
+            stack.callback(_leave, answer, reader)
         yield
+
+
+def _leave(answer: httpx.Response, reader: threading.Thread) -> None:
+    """Hang up: a socket that is closed while it is being read stays open, and the stream with it."""
+    answer.extensions["network_stream"].get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+    reader.join()
 
 
 def ratios(rounds: Sequence[tuple[Figures, Figures]]) -> tuple[float, float]:

@@ -65,7 +65,8 @@ def test_counting_ends_where_a_limit_is_passed(platform: Platform) -> None:
         platform.submit("true", profile="large")
     count = OpenJobs(platform.database)
     assert count(platform.tenant_id, Limits(open_jobs=2)) == Usage(3)
-    assert count(platform.tenant_id, Limits(vcpu_in_flight=9)) == Usage(0, 12_000)
+    assert count(platform.tenant_id, Limits(vcpu_in_flight=1)) == Usage(5, 20_000)
+    assert count(platform.tenant_id, Limits(vcpu_in_flight=9)) == Usage(6, 24_000)
     assert count(platform.tenant_id, Limits(open_jobs=0, vcpu_in_flight=0)) == Usage(1, 4000)
 
 
@@ -85,9 +86,9 @@ def submit(platform: Platform, limiter: Limiter, key: str | None = None) -> bool
     [
         (Limits(), {}),
         (Limits(submissions_per_minute=1000), {}),
-        (Limits(open_jobs=1000), {"StreamingRead": 1}),
+        (Limits(open_jobs=1000), {"ExecuteStreamingSql": 1}),
         (Limits(vcpu_in_flight=1000), {"ExecuteStreamingSql": 1}),
-        (ALL, {"StreamingRead": 1, "ExecuteStreamingSql": 1}),
+        (ALL, {"ExecuteStreamingSql": 1}),
     ],
     ids=str,
 )
