@@ -4,7 +4,11 @@ import functions_framework
 from cloudevents.http import CloudEvent
 from flask import Request, Response
 
-from shared import messages, wiring
+from shared import (
+    cold_start,  # noqa: F401 - first
+    messages,
+    wiring,
+)
 
 wiring.start()
 

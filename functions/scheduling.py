@@ -3,7 +3,11 @@
 import functions_framework
 from flask import Request, Response
 
-from shared import messages, wiring
+from shared import (
+    cold_start,  # noqa: F401 - first
+    messages,
+    wiring,
+)
 
 wiring.start(wiring.job_account)
 

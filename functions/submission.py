@@ -5,7 +5,10 @@ import functions_framework
 from flask import Request, Response
 from werkzeug.exceptions import NotFound
 
-from shared import wiring
+from shared import (
+    cold_start,  # noqa: F401 - first
+    wiring,
+)
 
 wiring.start(wiring.verifier)
 

@@ -125,6 +125,7 @@ class Settings:
     batch_emulator_host: str | None = None
     spanner_emulator_host: str | None = None
     logging_emulator_host: str | None = None
+    pubsub_emulator_host: str | None = None
     telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
     threads: int = field(default_factory=lambda: (os.cpu_count() or 1) * 4)
 
@@ -175,6 +176,7 @@ class Settings:
             batch_emulator_host=_name(environ, "BATCH_EMULATOR_HOST", "") or None,
             spanner_emulator_host=_name(environ, "SPANNER_EMULATOR_HOST", "") or None,
             logging_emulator_host=_name(environ, "LOGGING_EMULATOR_HOST", "") or None,
+            pubsub_emulator_host=_name(environ, "PUBSUB_EMULATOR_HOST", "") or None,
             telemetry=telemetry_setting(environ),
             **_threads(environ),
         )
@@ -205,6 +207,7 @@ _NAMES: Mapping[str, tuple[str, str]] = {
     "BATCH_EMULATOR_HOST": _HOST,
     "SPANNER_EMULATOR_HOST": _HOST,
     "LOGGING_EMULATOR_HOST": _HOST,
+    "PUBSUB_EMULATOR_HOST": _HOST,
 }
 
 

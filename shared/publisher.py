@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
+import grpc
 from google.api_core.exceptions import GoogleAPICallError, RetryError
 from google.api_core.retry import Retry
-from google.cloud import pubsub_v1  # type: ignore[attr-defined]  # the package has no stubs
 from google.pubsub_v1 import PublisherClient
+from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.types import PubsubMessage
 
 from shared.messages import JobMessage
@@ -22,23 +23,20 @@ _TIMEOUT = 5.0
 _RETRY = Retry(timeout=_TIMEOUT)
 
 
-class _UnqueuedPublisherClient(pubsub_v1.PublisherClient):  # type: ignore[misc]  # the package has no stubs
-    """The client (which finds the emulator) without its queue: there, a message that fails (2.44) takes along
-    every later one, whose publish raises an AssertionError.
-    """
-
-    publish = PublisherClient.publish
-
-
 class JobPublisher:
     """Tells the scheduling function that a job wants attention.
 
     A message that is lost costs time only: the job's check time is in the database, and reconciliation
     publishes again. So a failure is logged and reported, never raised.
+
+    Args:
+        topic: its full name.
+        client: without the queue that google.cloud.pubsub_v1 puts before it: there, a message that fails
+            (2.44) takes along every later one, whose publish raises an AssertionError.
     """
 
-    def __init__(self, topic: str) -> None:
-        self._client = _UnqueuedPublisherClient()
+    def __init__(self, topic: str, client: PublisherClient) -> None:
+        self._client = client
         self._topic = topic
         self._name = topic.rpartition("/")[2]
 
@@ -65,3 +63,11 @@ class JobPublisher:
     def _wrapped(self, message: JobMessage, spans: ExitStack) -> PubsubMessage:
         context = spans.enter_context(sending(message, self._name)).context
         return PubsubMessage(data=message.encode(), attributes={TRACEPARENT: str(context)} if context else {})
+
+
+def connect(emulator_host: str | None) -> PublisherClient:
+    """The client of Google's API or, with its `host:port`, of the emulator."""
+    if not emulator_host:
+        return PublisherClient()
+    channel = grpc.insecure_channel(emulator_host)
+    return PublisherClient(transport=PublisherGrpcTransport(channel=channel))

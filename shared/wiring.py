@@ -5,6 +5,7 @@ What one function never uses is not imported for it: its instances start faster 
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from shared import telemetry, tracing
 from shared.commits import PATIENT, Patience
 from shared.config import Settings
 from shared.database import connect
-from shared.errors import MethodNotAllowed, SettingsError
+from shared.errors import JennahError, MethodNotAllowed, SettingsError
 from shared.rows import Reads
 from shared.transitions import Transitions
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from shared.follow import Batch, Follower
     from shared.http import Api
     from shared.identity import TokenVerifier
+    from shared.messages import JobMessage
     from shared.publisher import JobPublisher
     from shared.reconcile import Reconciliation
     from shared.switches import Switches
@@ -87,6 +89,13 @@ def start(*needed: Callable[[], object]) -> None:
             make()
     except SettingsError as error:
         raise SystemExit(str(error)) from None
+
+
+@_once
+def _started() -> None:
+    """Let the collector begin (see `cold_start`), and never look through what is there by now."""
+    gc.freeze()
+    gc.enable()
 
 
 def job_account() -> None:
@@ -156,12 +165,14 @@ def api() -> Api:
         # A quarter of the threads, so that with all streams open another one is left for everything else.
         log_reads=Places("log_reads", max(1, chosen.threads // 4)),
     )
-    return Api(
+    made = Api(
         handlers=handlers,
         tenants=tenants,
         verifier=verifier(),
         body_seconds=timing.body.total_seconds(),
     )
+    _started()
+    return made
 
 
 @_once
@@ -198,12 +209,12 @@ def reconciliation() -> Reconciliation:
             database(),
             reads=reads,
             transitions=transitions,
-            publish=_publisher().publish,
+            publish=_publish,
             timing=settings().timing,
             now=_now,
         ),
         switches=_switches(),
-        publish=_publisher().publish,
+        publish=_publish,
         settings=settings(),
         now=_now,
     )
@@ -216,14 +227,22 @@ def handle_event(request: Request, use: Callable[[CloudEvent], object]) -> Respo
     400 for one that nothing can repair, 503 for one that may succeed later.
     """
     from shared.delivery import receive  # noqa: PLC0415
-    from shared.http import error_response  # noqa: PLC0415
 
     if request.method != "POST":
-        return error_response(MethodNotAllowed("Events are posted here.", {"allowed": ["POST"]}))
+        return _refused(MethodNotAllowed("Events are posted here.", {"allowed": ["POST"]}))
     _instruments()
-    with tracing.request(request.headers.get):
-        refusal = receive(dict(request.headers), request.get_data(), use)
-    return error_response(refusal) if refusal else Response(status=204)
+    try:
+        with tracing.request(request.headers.get):
+            refusal = receive(dict(request.headers), request.get_data(), use)
+    finally:
+        _started()
+    return _refused(refusal) if refusal else Response(status=204)
+
+
+def _refused(error: JennahError) -> Response:
+    from shared.http import error_response  # noqa: PLC0415
+
+    return error_response(error)
 
 
 def _transitions(patience: Patience = PATIENT) -> Transitions:
@@ -253,10 +272,16 @@ def _task_logs() -> TaskLogs:
 
 @_once
 def _publisher() -> JobPublisher:
-    from shared.publisher import JobPublisher  # noqa: PLC0415
+    from shared.publisher import JobPublisher, connect  # noqa: PLC0415
 
     chosen = settings()
-    return JobPublisher(f"projects/{chosen.project}/topics/{chosen.jobs_topic}")
+    topic = f"projects/{chosen.project}/topics/{chosen.jobs_topic}"
+    return JobPublisher(topic, connect(chosen.pubsub_emulator_host))
+
+
+def _publish(*messages: JobMessage) -> bool:
+    """Publish, seldom: the client is imported with the first message."""
+    return _publisher().publish(*messages)
 
 
 def _follower(transitions: Transitions) -> Follower:
@@ -266,7 +291,7 @@ def _follower(transitions: Transitions) -> Follower:
         transitions=transitions,
         reads=Reads(database()),
         batch=_batch(),
-        publish=_publisher().publish,
+        publish=_publish,
         settings=settings(),
         now=_now,
     )

@@ -17,7 +17,9 @@ Number = Annotated[int, Field(ge=0)]
 class Answer(BaseModel):
     """Part of an answer. Every field is always there; one that has no value is null."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_serialization_defaults_required=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, json_schema_serialization_defaults_required=True, defer_build=True
+    )
 
     def shown(self) -> dict[str, Any]:
         """The JSON object, without fields that this answer leaves out."""

@@ -23,7 +23,7 @@ class Health(Answer):
 class Document(BaseModel):
     """An OpenAPI 3.1 document."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", defer_build=True)
 
 
 class LimitsAnswer(Answer):

@@ -40,7 +40,7 @@ _LONGEST_NAME = 100
 class Shape(BaseModel):
     """Part of a request. Types are strict: true is no number. Unknown fields are refused."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 
 class EmptyRequest(Shape):

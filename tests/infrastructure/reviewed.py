@@ -17,6 +17,7 @@ NOT_SET = {
     "SPANNER_EMULATOR_HOST": "the address of a local stand-in: in production there is none",
     "BATCH_EMULATOR_HOST": "the address of a local stand-in: in production there is none",
     "LOGGING_EMULATOR_HOST": "the address of a local stand-in: in production there is none",
+    "PUBSUB_EMULATOR_HOST": "the address of a local stand-in: in production there is none",
     "FUNCTION_TARGET": "Cloud Functions sets it",
     "K_SERVICE": "Cloud Run sets it",
     **dict.fromkeys(
@@ -37,7 +38,7 @@ CLIENTS = {
     "spanner.Client",
     "batch_v1.BatchServiceClient",
     "LoggingServiceV2Client",
-    "_UnqueuedPublisherClient",  # of pubsub_v1.PublisherClient
+    "PublisherClient",
 }
 
 # The service that each kind of resource belongs to, by the beginning of its name.

@@ -10,7 +10,7 @@ from google.cloud import pubsub_v1  # type: ignore[attr-defined]  # the package 
 
 from shared.messages import JobMessage
 from shared.model import JobKey
-from shared.publisher import JobPublisher
+from shared.publisher import JobPublisher, connect
 from tests.chaos.wire import PUBSUB_SHARES, Fault, FaultyWire
 
 PROJECT = "projects/jennah-test"
@@ -27,7 +27,7 @@ def test_many_messages_arrive_each_once(pubsub_host: str) -> None:
     with pubsub_v1.SubscriberClient() as subscriber:
         subscriber.create_subscription(name=subscription, topic=topic)
         sent = messages(100)
-        assert JobPublisher(topic).publish(*sent)
+        assert JobPublisher(topic, connect(pubsub_host)).publish(*sent)
         received: list[bytes] = []
         while len(received) < len(sent):
             pulled = subscriber.pull(subscription=subscription, max_messages=100, timeout=10)
@@ -43,14 +43,14 @@ def test_what_is_lost_is_said_and_not_raised(pubsub_host: str, caplog: pytest.Lo
     # Other tests may have told "shared" to log errors only, and no further.
     caplog.set_level(logging.WARNING, logger="shared")
     logging.getLogger("shared").addHandler(caplog.handler)
-    assert not JobPublisher(f"{PROJECT}/topics/there-is-none").publish(*sent)
+    assert not JobPublisher(f"{PROJECT}/topics/there-is-none", connect(pubsub_host)).publish(*sent)
     logging.getLogger("shared").removeHandler(caplog.handler)
     assert len({vars(record)["labels"]["job"] for record in caplog.records}) == 3
 
 
 def test_what_was_lost_takes_nothing_along(pubsub_host: str) -> None:
     topic = f"{PROJECT}/topics/test-{uuid.uuid4().hex[:12]}"
-    publisher = JobPublisher(topic)
+    publisher = JobPublisher(topic, connect(pubsub_host))
     assert not publisher.publish(*messages(2))
     assert not publisher.publish(*messages(1))
     pubsub_v1.PublisherClient().create_topic(name=topic)
@@ -65,8 +65,7 @@ def test_a_topic_that_ailed_takes_what_comes_later(
     topic = f"{PROJECT}/topics/test-{uuid.uuid4().hex[:12]}"
     pubsub_v1.PublisherClient().create_topic(name=topic)
     with FaultyWire(lambda: pubsub_host, 0, {fault: 1}) as wire:
-        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", wire.address)
-        publisher = JobPublisher(topic)
+        publisher = JobPublisher(topic, connect(wire.address))
         assert publisher.publish(*messages(1))
         wire.faulty = True
         assert not publisher.publish(*messages(2))

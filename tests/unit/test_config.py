@@ -96,6 +96,7 @@ def test_every_setting_is_read() -> None:
             "BATCH_EMULATOR_HOST": "127.0.0.1:9",
             "SPANNER_EMULATOR_HOST": "localhost:9010",
             "LOGGING_EMULATOR_HOST": "127.0.0.1:10",
+            "PUBSUB_EMULATOR_HOST": "127.0.0.1:11",
             "THREADS": "80",
             **{f"JENNAH_{name}_SECONDS": "1.5" for name in TIMES},
         }
@@ -129,6 +130,7 @@ def test_every_setting_is_read() -> None:
         batch_emulator_host="127.0.0.1:9",
         spanner_emulator_host="localhost:9010",
         logging_emulator_host="127.0.0.1:10",
+        pubsub_emulator_host="127.0.0.1:11",
         threads=80,
     )
     with pytest.raises(FrozenInstanceError):
@@ -247,6 +249,7 @@ def test_what_is_needed_is_named(name: str) -> None:
         ("JENNAH_JOB_EXTERNAL_IP", ["no", "None", "true", "0"]),
         ("THREADS", ["0", "-1", "many", "1.5", "10000"]),
         ("LOGGING_EMULATOR_HOST", ["localhost", "http://localhost:1"]),
+        ("PUBSUB_EMULATOR_HOST", ["localhost", "http://localhost:1"]),
         ("JENNAH_BODY_SECONDS", ["60.1"]),
         ("JENNAH_STREAM_SECONDS", ["60.1"]),
         ("BATCH_EMULATOR_HOST", ["localhost", "http://localhost:1", ":80", "localhost:", "localhost:x"]),
