@@ -16,7 +16,7 @@ RUNS ?= 5
 CHECKOV ?= 3.3.30
 CHECKOV_READY := $(if $(CHECKOV),$(VENV)/checkov/.ready-$(CHECKOV))
 
-.PHONY: demo up test verify simulate exhaustive mutants chaos contract bench bench-tenants lint format clean
+.PHONY: demo up test verify simulate exhaustive mutants chaos contract bench bench-compare bench-tenants lint format clean
 
 # The recipes of demo and up are single plain commands: make runs them without a shell between, so that a SIGTERM to
 # make alone reaches them.
@@ -62,6 +62,10 @@ bench-tenants: $(READY)
 bench: $(VENV)/.bench
 	@$(VENV)/bin/python -m tests.benchmarks $(ONLY) --runs $(RUNS) $(if $(filter-out 0 no false,$(FULL)),--full) \
 	    --json .local/bench.json --plot .local/bench.svg
+
+# The same figures (or ONLY=cold-start) here and in an earlier commit, in turns: BASE=HEAD~10.
+bench-compare: $(READY)
+	@$(VENV)/bin/python -m tests.benchmarks.compare "$(BASE)" $(ONLY) --runs $(RUNS)
 
 lint: $(READY) $(CHECKOV_READY)
 	$(VENV)/bin/ruff check .

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from jennah.local.processes import LocalCloudError
 from jennah.render import show
-from tests.benchmarks import calls, cold_start, lifecycles, notify, submit
+from tests.benchmarks import calls, cold_start, growth, lifecycles, notify, submit
 from tests.benchmarks.figures import Row, Run, headline, rows
 from tests.benchmarks.plot import write_plot
 from tests.benchmarks.recording import Life, record
@@ -29,6 +29,7 @@ from tests.benchmarks.report import document, require_emulators, summary, write_
 from tests.chaos.scene import Progress, RunFailed, run_in_folder
 
 _JOBS, _JOBS_FULL = 200, 1000
+_STORED, _STORED_FULL = 10_000, 100_000
 _SECONDS_PER_RUN: Final = 600
 
 
@@ -40,6 +41,7 @@ class FigureName(StrEnum):
     SUBMIT = submit.FIGURE
     NOTIFY = notify.FIGURE
     COLD_START = cold_start.FIGURE
+    GROWTH = growth.FIGURE
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +49,13 @@ class _Asked:
     figures: list[FigureName]
     runs: int
     jobs: int
+    stored: int
     json: Path | None
     plot: Path | None
 
     @property
     def options(self) -> dict[str, Any]:
-        return {"figures": list(self.figures), "runs": self.runs, "jobs": self.jobs}
+        return {"figures": list(self.figures), "runs": self.runs, "jobs": self.jobs, "stored": self.stored}
 
 
 class _Bench:
@@ -104,6 +107,10 @@ class _Bench:
             return submit.measure(self._recorded(), jobs, folder, say)
         if figure is FigureName.NOTIFY:
             return notify.measure(jobs, folder, say)
+        if figure is FigureName.GROWTH:
+            return growth.measure(
+                self._recorded(), jobs, folder, many=self._asked.stored, number=number, say=say
+            )
         return cold_start.measure(folder, number, say)
 
     def _recorded(self) -> Life:
@@ -127,6 +134,7 @@ def main(
     ] = 5,
     full: Annotated[bool, typer.Option("--full", help=f"{_JOBS_FULL:,} jobs in a run, not {_JOBS}.")] = False,
     jobs: Annotated[int | None, typer.Option(min=1, help="How many jobs in a run, instead.")] = None,
+    stored: Annotated[int | None, typer.Option(min=1, help="How many jobs `growth` stores, instead.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write everything that was measured.")] = None,
     plot: Annotated[
         Path | None, typer.Option(help="Write a plot: .png or .svg (needs the extra `bench`).")
@@ -137,6 +145,7 @@ def main(
         figures=list(dict.fromkeys(figures or FigureName)),
         runs=runs,
         jobs=jobs or (_JOBS_FULL if full else _JOBS),
+        stored=stored or (_STORED_FULL if full else _STORED),
         json=json,
         plot=plot,
     )

@@ -52,17 +52,22 @@ def measure(jobs: int, folder: Path, say: Callable[[str], None]) -> Run:
         say("pushes of the emulator")
         pushes = _pushes(whole.cloud, noop, jobs)
         say(f"{RATE:.0f} jobs a second")
-        begin = time.monotonic()
-        load = Load(whole.host, RATE, _THREADS, whole.token)
-        whole.finished_after(jobs, lambda: load.send(begin, begin + (jobs + 0.5) / RATE))
-        ended = {parse_batch_id(run.job)[0].job_id: _at(run.end) for run in _ledger(whole.cloud)}
-        latencies = [_at(at) - ended[job] for job, at in whole.completions()][-jobs:]
+        latencies = notified(whole, jobs)
     samples = []
     for percent, goal in ((50, _P50), (99, None)):
         name, floor = f"p{percent} to COMPLETED at {RATE:.0f}/s", f"the emulator's push, p{percent}"
         value, least = percentile(latencies, percent), percentile(pushes, percent)
         samples.append(Sample(Measure(FIGURE, name, "ms", floor, goal), 1000 * value, 1000 * least))
     return Run(samples, {"jobs": jobs})
+
+
+def notified(whole: WholeCloud, jobs: int) -> list[float]:
+    """How many seconds after the end of its task each of so many jobs was said to be COMPLETED."""
+    begin = time.monotonic()
+    load = Load(whole.host, RATE, _THREADS, whole.token)
+    whole.finished_after(jobs, lambda: load.send(begin, begin + (jobs + 0.5) / RATE))
+    ended = {parse_batch_id(run.job)[0].job_id: _at(run.end) for run in _ledger(whole.cloud)}
+    return [_at(at) - ended[job] for job, at in whole.completions()][-jobs:]
 
 
 def _pushes(cloud: LocalCloud, noop: str, count: int) -> list[float]:

@@ -48,19 +48,19 @@ def measure(life: Life, jobs: int, folder: Path, say: Callable[[str], None]) -> 
         whole = stack.enter_context(WholeCloud(folder, {"JENNAH_TICK_SECONDS": "86400"}, warm=_WARM))
         database = open_database(whole.cloud)
         say("one commit")
-        commit = statistics.median(_commits(_bare(whole.cloud), life, jobs))
+        commit = statistics.median(commits(bare(whole.cloud), life, jobs))
         say("one no-op request")
         idle = start_noop(stack.enter_context(Processes(folder / "noop")), "posted-to")
         noop = Load(urlsplit(idle).netloc, RATE, _THREADS, "nobody")
-        _answered(noop, _WARM, 204)
-        request = statistics.median(_answered(noop, jobs, 204))
+        answered(noop, _WARM, 204)
+        request = statistics.median(answered(noop, jobs, 204))
         submissions = Load(whole.host, RATE, _THREADS, whole.token)
         say(f"{RATE:.0f} submissions a second, dispatch on")
-        on = whole.finished_after(jobs, lambda: _answered(submissions, jobs, 201))
+        on = whole.finished_after(jobs, lambda: answered(submissions, jobs, 201))
         _pause(whole.cloud, database)
-        _answered(submissions, _WARM, 201)
+        answered(submissions, _WARM, 201)
         say(f"{RATE:.0f} submissions a second, dispatch paused")
-        paused = _answered(submissions, jobs, 201)
+        paused = answered(submissions, jobs, 201)
     samples = []
     for how, latencies, goals in (("paused", paused, (_P50, _P99)), ("on", on, (None, None))):
         for percent, goal in zip((50, 99), goals, strict=True):
@@ -72,13 +72,14 @@ def measure(life: Life, jobs: int, folder: Path, say: Callable[[str], None]) -> 
     return Run(samples, {"jobs": jobs, "commit_ms": 1000 * commit, "noop_request_ms": 1000 * request})
 
 
-def _bare(cloud: LocalCloud) -> Database:
+def bare(cloud: LocalCloud) -> Database:
+    """The cloud's database, by a bare client."""
     env = cloud.env
     client = spanner.Client(project=env["GOOGLE_CLOUD_PROJECT"], disable_builtin_metrics=True)
     return client.instance(env["SPANNER_INSTANCE"]).database(env["SPANNER_DATABASE"])
 
 
-def _commits(database: Database, life: Life, count: int) -> list[float]:
+def commits(database: Database, life: Life, count: int) -> list[float]:
     """How many seconds each takes: the submission's own calls, by a bare client, one after the other."""
     with database.batch() as batch:
         batch.insert("Tenants", ["TenantId", "CreatedAt"], [[life.key.tenant_id, COMMIT_TIMESTAMP]])
@@ -91,7 +92,7 @@ def _commits(database: Database, life: Life, count: int) -> list[float]:
     return took[_WARM:]
 
 
-def _answered(load: Load, count: int, status: int) -> list[float]:
+def answered(load: Load, count: int, status: int) -> list[float]:
     """How many seconds after its time each was answered."""
     begin = time.monotonic() + 0.1
     latencies, statuses = load.send(begin, begin + (count + 0.5) / load.rate)

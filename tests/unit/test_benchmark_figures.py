@@ -6,15 +6,18 @@ import io
 import json
 import statistics
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jennah.render import console_on, show
+from tests.benchmarks.compare import Change, changes, unpack
 from tests.benchmarks.figures import Bound, Goal, Measure, Run, Sample, headline, percentile, rows
 from tests.benchmarks.import_times import package_of, read_import_times
 from tests.benchmarks.report import document, number, summary, write_json
+from tests.chaos.scene import RunFailed
 
 SPEED = Measure("lifecycles", "jobs", "jobs/s", "bare clients", Goal(Bound.RATIO_AT_LEAST, 0.3))
 COUNT = Measure("calls", "RPCs", "per job", "one life", Goal(Bound.VALUE_AT_MOST, 8))
@@ -142,3 +145,24 @@ def test_import_times_are_read_by_package_and_by_module() -> None:
 )
 def test_a_package_is_what_one_would_name(module: str, package: str) -> None:
     assert package_of(module) == package
+
+
+def test_times_are_compared_by_their_ratios_and_counts_as_they_are() -> None:
+    def measured(speed: float, floor: float, count: float) -> dict[str, Any]:
+        run = Run([Sample(SPEED, speed, floor), Sample(COUNT, count, 5)])
+        return document(rows([run]), {}, {})
+
+    base = [measured(10, 20, 8), measured(12, 20, 8), measured(30, 20, 9)]
+    here: list[dict[str, Any]] = [
+        measured(30, 40, 6),
+        {"measured": [{"figure": "new", "name": "n", "unit": "s", "runs": []}]},
+    ]
+    assert changes(base, here) == [
+        Change("lifecycles", "jobs", 0.6, 0.75, "x floor"),
+        Change("calls", "RPCs", 8, 6, "per job"),
+    ]
+
+
+def test_what_is_no_commit_can_not_be_compared_with() -> None:
+    with pytest.raises(RunFailed, match="no-such-commit is no commit here"):
+        unpack("no-such-commit")

@@ -1,7 +1,7 @@
 """What is stored costs nothing: reads of a tick and calls of a job's life, beside many finished jobs.
 
 GROWTH_JOBS sets how many (20,000): `GROWTH_JOBS=100000 pytest tests/verify/test_growth.py`. The emulator
-takes 500 to 1,000 of them a second in commits of 20 jobs, and is slower with smaller and with larger ones.
+takes 500 to 1,000 of them a second.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -24,67 +23,11 @@ from jennah.operations.check import Check, Figures
 from shared.batch_ids import batch_id
 from shared.messages import JobMessage
 from shared.model import JobKey, JobStatus
-from shared.transitions import transition_id
+from tests.benchmarks.stored import fill
 from tests.integration.conftest import Platform, make_platform
 from tests.integration.wire import Wire
 
 JOBS = int(os.environ.get("GROWTH_JOBS", "20000"))
-_IN_A_COMMIT = 20
-_TENANTS = 10
-
-PARENT = "projects/p/locations/us-central1"
-LIFE = (None, "PENDING", "SCHEDULED", "RUNNING", "COMPLETED")
-TIMES = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=second) for second in range(4)]
-
-
-def fill(database: Database, count: int) -> None:
-    """Insert `count` finished jobs with their histories and attempts."""
-    tenants = [str(uuid.uuid4()) for _ in range(_TENANTS)]
-    with database.batch() as batch:
-        batch.insert("Tenants", ["TenantId", "CreatedAt"], [[tenant, TIMES[0]] for tenant in tenants])
-    for start in range(0, count, _IN_A_COMMIT):
-        tenant = tenants[start // _IN_A_COMMIT % _TENANTS]
-        keys = [JobKey(tenant, str(uuid.uuid4())) for _ in range(min(_IN_A_COMMIT, count - start))]
-        names = [(f"{PARENT}/jobs/{batch_id(key, 1)}", f"uid-{key.job_id}") for key in keys]
-        with database.batch() as batch:
-            batch.insert(
-                "Jobs",
-                (
-                    *("TenantId", "JobId", "Status", "ImageUri", "Version", "BatchParent"),
-                    *("CreatedAt", "ScheduledAt", "StartedAt", "CompletedAt", "UpdatedAt"),
-                    *("GcpBatchJobName", "BatchUid"),
-                ),
-                [
-                    (*key, "COMPLETED", "busybox", 4, PARENT, *TIMES, TIMES[-1], *name)
-                    for key, name in zip(keys, names, strict=True)
-                ],
-            )
-            batch.insert(
-                "JobStateTransitions",
-                (
-                    *("TenantId", "JobId", "TransitionId", "FromStatus", "ToStatus", "TransitionedAt"),
-                    *("Reason", "Actor", "Attempt"),
-                ),
-                [
-                    (
-                        *key,
-                        transition_id(n),
-                        LIFE[n - 1],
-                        LIFE[n],
-                        TIMES[n - 1],
-                        "because",
-                        "batch" if n > 1 else "tenant",
-                        1,
-                    )
-                    for key in keys
-                    for n in range(1, len(LIFE))
-                ],
-            )
-            batch.insert(
-                "JobAttempts",
-                ("TenantId", "JobId", "Attempt", "GcpBatchJobName", "BatchUid", "CreatedAt"),
-                [(*key, 1, *name, TIMES[1]) for key, name in zip(keys, names, strict=True)],
-            )
 
 
 def calls(platform: Platform, wire: Wire) -> dict[str, Counter[str]]:
