@@ -397,7 +397,7 @@ def refused(done: Done, code: int) -> str:
     ("changes", "code", "sentence"),
     [
         ({"PUBSUB_EMULATOR_HOST": "127.0.0.1:1"}, 3, "Nothing answers at PUBSUB_EMULATOR_HOST=127.0.0.1:1"),
-        ({"PUBSUB_EMULATOR_HOST": "nowhere"}, 3, "Nothing answers at PUBSUB_EMULATOR_HOST=nowhere"),
+        ({"PUBSUB_EMULATOR_HOST": "nowhere"}, 2, "PUBSUB_EMULATOR_HOST must be host:port"),
         ({"GOOGLE_CLOUD_PROJECT": ""}, 2, "GOOGLE_CLOUD_PROJECT is not set"),
         ({"GOOGLE_CLOUD_PROJECT": "other"}, 1, "gcloud pubsub subscriptions create jobs-dead"),
         (
