@@ -1,4 +1,4 @@
-"""Who may call, as settings: the issuers that are believed, who is admitted, who operates the platform.
+"""Who may call: the issuers that are believed, who is admitted, who operates the platform, and one caller.
 
 Standard library only.
 """
@@ -53,6 +53,39 @@ class Operators:
 
     listed: Admission = field(default_factory=Admission)
     claim: OperatorClaim | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A verified caller. `email` is as the issuer wrote it, and means nothing unless `email_verified`.
+
+    `operator`: the setting lets this caller read what belongs to others.
+    """
+
+    provider: str
+    subject: str
+    email: str | None = None
+    email_verified: bool = False
+    operator: bool = False
+
+
+def admits(admission: Admission, identity: Identity) -> bool:
+    """Whether the setting lets this identity become a tenant. An empty setting admits nobody.
+
+    `subjects` are "provider:subject". `emails` and `domains` hold for verified addresses only; capitals of
+    ASCII don't matter, and a domain is the whole of it: example.com admits nobody at mail.example.com.
+    Operators are always let in.
+    """
+    if identity.operator or admission.everyone:
+        return True
+    if f"{identity.provider}:{identity.subject}" in admission.subjects:
+        return True
+    if identity.email is None or not identity.email_verified:
+        return False
+    # Beyond ASCII lower() makes one address of two: it maps the Kelvin sign to k.
+    email = identity.email.lower() if identity.email.isascii() else identity.email
+    _, at, domain = email.partition("@")
+    return email in admission.emails or (bool(at) and domain in admission.domains)
 
 
 def json_setting(name: str, text: str) -> Any:

@@ -10,7 +10,7 @@ from shared import errors
 from shared.api import answers, job_answers
 from shared.api.answer_base import Answer
 from shared.api.queries import EVERY_TENANT
-from shared.identity import Identity
+from shared.callers import Identity
 from shared.jobs import Jobs, TenantGone
 from shared.limits import Limiter
 from shared.logs import Logs

@@ -11,12 +11,12 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import jwt
 
-from shared.callers import Admission, Issuer, OperatorClaim, Operators
+from shared.callers import Identity, Issuer, OperatorClaim, Operators, admits
 from shared.errors import SettingsError, Unauthenticated
 from shared.signing_keys import ALGORITHMS, SigningKeys, is_safe
 
@@ -32,39 +32,6 @@ _PROVIDER = re.compile(r"[A-Za-z0-9._-]{1,50}")  # no colon: admission writes "p
 _FOREIGN_KEY_HEADERS = frozenset({"jwk", "jku", "x5c", "x5u"})
 # RFC 8725 §3.11: a signed statement of another type (a logout token, say) is no proof of who calls.
 _TOKEN_TYPES = frozenset({"jwt", "at+jwt", "application/jwt", "application/at+jwt"})
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """A verified caller. `email` is as the issuer wrote it, and means nothing unless `email_verified`.
-
-    `operator`: the setting lets this caller read what belongs to others.
-    """
-
-    provider: str
-    subject: str
-    email: str | None = None
-    email_verified: bool = False
-    operator: bool = False
-
-
-def admits(admission: Admission, identity: Identity) -> bool:
-    """Whether the setting lets this identity become a tenant. An empty setting admits nobody.
-
-    `subjects` are "provider:subject". `emails` and `domains` hold for verified addresses only; capitals of
-    ASCII don't matter, and a domain is the whole of it: example.com admits nobody at mail.example.com.
-    Operators are always let in.
-    """
-    if identity.operator or admission.everyone:
-        return True
-    if f"{identity.provider}:{identity.subject}" in admission.subjects:
-        return True
-    if identity.email is None or not identity.email_verified:
-        return False
-    # Beyond ASCII lower() makes one address of two: it maps the Kelvin sign to k.
-    email = identity.email.lower() if identity.email.isascii() else identity.email
-    _, at, domain = email.partition("@")
-    return email in admission.emails or (bool(at) and domain in admission.domains)
 
 
 class TokenVerifier:

@@ -19,11 +19,10 @@ from google.cloud.spanner_v1.batch import Batch
 from google.cloud.spanner_v1.database import Database
 from google.cloud.spanner_v1.transaction import Transaction
 
-from shared.callers import Admission
+from shared.callers import Admission, Identity, admits
 from shared.commits import PATIENT, Patience, commit
 from shared.config import Timing
 from shared.errors import NotFound, PermissionDenied, Unavailable
-from shared.identity import Identity, admits
 from shared.model import Tenant
 from shared.rows import READ_TIMEOUT
 

@@ -3,7 +3,7 @@ variable "functions" {
     Sizes of the functions. `concurrency` is how many requests an instance serves at once, and how many threads it has.
     `scheduling`: concurrency × max_instances bounds how many calls to Batch are open at a time. Batch takes 6,000
     changes a minute in a region, creates and cancels together, and answers in about a second: 100 open ones use that up,
-    and 90 leave something to others (docs/scaling.md).
+    and 90 leave something to others (docs/capacity.md).
     `submission`: half of an instance's threads may hold streams. `reconciliation` has one tick a minute to answer.
   EOT
   type = object({

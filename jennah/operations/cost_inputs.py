@@ -1,4 +1,4 @@
-"""Every number that the tables of docs/costs.md and docs/scaling.md are made of, with where it is from.
+"""Every number that the tables of docs/costs.md and docs/capacity.md are made of, with where it is from.
 
 counted: tests/unit/test_costs.py, or tests/integration/test_budget.py, counts it in the code. assumed:
 measure it in your deployment. limit: Google's documentation, the page that is named. price: a list price of

@@ -1,4 +1,4 @@
-"""The tables of docs/costs.md and docs/scaling.md.
+"""The tables of docs/costs.md and docs/capacity.md.
 
 python -m jennah.operations.cost_tables
 """
@@ -18,7 +18,7 @@ TABLES: Mapping[str, Callable[[], str]] = MappingProxyType(
         "docs/costs.md: per 1,000 jobs": per_thousand,
         "docs/costs.md: besides": extras,
         "docs/costs.md: the production example": production,
-        "docs/scaling.md: needs": needs,
+        "docs/capacity.md: needs": needs,
     }
 )
 

@@ -23,6 +23,7 @@ from tests.benchmarks.recording import Life, batch_calls
 from tests.benchmarks.whole_cloud import WholeCloud
 from tests.chaos.scene import RunFailed
 from tests.integration.wire import Forward, Wire
+from tests.simulation import long_job
 
 FIGURE: Final = "calls"
 
@@ -114,6 +115,14 @@ def measure(life: Life, jobs: int, folder: Path, say: Callable[[str], None]) -> 
         Sample(_under_duplicates(name), value, once[name])
         for name, value in twice.items()
         if name != _ABORTED
+    ]
+    samples += [
+        Sample(
+            Measure(FIGURE, f"{name}, job of {long_job.MINUTES} min", "per job", "one life alone"),
+            value,
+            alone[name],
+        )
+        for name, value in long_job.measure().items()
     ]
     return Run(
         samples,

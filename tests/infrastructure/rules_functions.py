@@ -102,7 +102,7 @@ def sizes(configuration: Configuration) -> Iterator[str]:
 
 
 def capacity(configuration: Configuration) -> Iterator[str]:
-    """Sizes that nobody chose are those that docs/costs.md and docs/scaling.md compute with."""
+    """Sizes that nobody chose are those that docs/costs.md and docs/capacity.md compute with."""
     given = {name: _default_size(configuration, name) for name in FUNCTIONS}
     # Half of submission's may be streams; reconciliation has one tick at a time.
     for name, share in {"submission": 2, "scheduling": 1, "notification": 1}.items():
@@ -116,7 +116,7 @@ def capacity(configuration: Configuration) -> Iterator[str]:
             yield f"var.functions.{name}: cpu and memory are not what docs/costs.md computes with"
     bounds = str(configuration.variable("functions").get("validation"))
     if f"var.functions.scheduling.max_instances <= {open_creates():.0f}" not in bounds:
-        yield f"var.functions: scheduling may have {open_creates():.0f} open requests (docs/scaling.md)"
+        yield f"var.functions: scheduling may have {open_creates():.0f} open requests (docs/capacity.md)"
 
 
 def open_creates() -> float:

@@ -16,9 +16,10 @@ import pytest
 from jennah.local.issuer import DEFAULT_AUDIENCE, issuer_settings
 from jennah.local.processes import PortTaken, Process, Processes, free_port, wait_until_listening
 from jennah.local.tokens import fetch_token
+from shared.callers import Identity
 from shared.config import Settings
 from shared.errors import Unauthenticated
-from shared.identity import Identity, TokenVerifier
+from shared.identity import TokenVerifier
 
 
 def start(processes: Processes, directory: Path, port: int) -> Process:

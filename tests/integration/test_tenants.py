@@ -17,9 +17,8 @@ from google.cloud.spanner_v1.database import Database
 from google.cloud.spanner_v1.instance import Instance
 
 from shared import tenants as tenants_module
-from shared.callers import Admission
+from shared.callers import Admission, Identity
 from shared.errors import NotFound, PermissionDenied, Unavailable
-from shared.identity import Identity
 from shared.model import Tenant
 from shared.tenants import CACHE_SECONDS, Tenants
 from tests.integration.wire import Answers, Forward, Wire, applied_and_answer_lost, never_arrived
@@ -262,8 +261,7 @@ RACER = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from google.cloud import spanner
-from shared.callers import Admission
-from shared.identity import Identity
+from shared.callers import Admission, Identity
 from shared.tenants import Tenants
 instance, database, threads = sys.argv[1:]
 tenants = Tenants(

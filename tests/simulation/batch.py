@@ -230,6 +230,8 @@ class SimulatedBatch:
         queued = rng.random() * _QUEUED
         long = rng.random() < _SHARE_LONG and outcome != "quick"
         running = rng.random() * (_LONG if long else _RUNNING)
+        if outcome.startswith("run"):  # for so many seconds
+            running = float(outcome[3:])
         if fault is Fault.STUCK:
             job.stuck = True
             world.at(_QUEUED_TOO_LONG, lambda: self._count_stuck(job))

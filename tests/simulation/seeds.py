@@ -14,8 +14,8 @@ from google.api_core.exceptions import GoogleAPIError
 from google.cloud.spanner_v1 import COMMIT_TIMESTAMP
 
 from shared.api.spec import SubmitRequest
+from shared.callers import Identity
 from shared.errors import Conflict, FailedPrecondition, JennahError, NotFound
-from shared.identity import Identity
 from shared.jobs import TenantGone
 from shared.model import JobKey
 from tests.simulation.errors import attach

@@ -200,7 +200,7 @@ def test_every_input_counts() -> None:
     files = [ROOT / "jennah" / "operations" / name for name in ("costs.py", "cost_production.py")]
     sources = "".join(file.read_text(encoding="utf-8") for file in files)
     unused = {name for name in INPUTS if f'"{name}"' not in sources}
-    assert unused == {"most_published"}  # docs/scaling.md computes with it
+    assert unused == {"most_published"}  # docs/capacity.md computes with it
 
 
 def test_prices_and_limits_name_the_page_that_they_are_from() -> None:

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jennah.local.issuer import LocalIssuer, claims_for
-from shared.callers import Admission, Issuer, OperatorClaim, Operators
+from shared.callers import Admission, Identity, Issuer, OperatorClaim, Operators, admits
 from shared.errors import SettingsError, Unauthenticated
-from shared.identity import LEEWAY_SECONDS, MAX_HEADER_LENGTH, Identity, TokenVerifier, admits
+from shared.identity import LEEWAY_SECONDS, MAX_HEADER_LENGTH, TokenVerifier
 from tests.token_mutants import mutants
 
 AUDIENCE = "jennah-local"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from shared.callers import OperatorClaim
+from shared.callers import Identity, OperatorClaim, admits
 from shared.config import Settings
-from shared.identity import Identity, TokenVerifier, admits
+from shared.identity import TokenVerifier
 
 PAGE = (Path(__file__).parents[2] / "docs" / "identity.md").read_text()
 

@@ -31,7 +31,7 @@ PAGES = {
         "proofs",
         "retention",
         "runbook",
-        "scaling",
+        "capacity",
         "security",
         "telemetry",
     )

@@ -53,7 +53,7 @@ module "jennah" {
   limits       = { open_jobs = 10000, submissions_per_minute = 1200, vcpu_in_flight = 5000 }
   images       = { registries = ["europe-west1-docker.pkg.dev/${var.project_id}/jennah-jobs"], digests_required = true }
 
-  # docs/scaling.md has the arithmetic. Half of submission's requests may be streams, which wait: hence the many.
+  # docs/capacity.md has the arithmetic. Half of submission's requests may be streams, which wait: hence the many.
   functions = {
     submission     = { memory = "1Gi", concurrency = 32, min_instances = 2, max_instances = 40 }
     scheduling     = { min_instances = 1, max_instances = 11 }
