@@ -27,7 +27,12 @@ def test_a_figure_is_measured_beside_its_floors_shown_and_kept(tmp_path: Path) -
     assert "no-op pushes and forks" in pushes
     assert last.startswith("bench: jobs from HTTP to COMPLETED")
     content = json.loads(kept.read_text())
-    assert content["options"] == {"figures": ["lifecycles"], "runs": 1, "jobs": 3}
+    assert content["options"] == {
+        "figures": ["lifecycles"],
+        "runs": 1,
+        "jobs": 3,
+        "stored": 10_000,
+    }
     for row in content["measured"]:
         (run,) = row["runs"]
         assert run["value"] > 0
