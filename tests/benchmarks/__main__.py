@@ -44,6 +44,10 @@ class FigureName(StrEnum):
     GROWTH = growth.FIGURE
 
 
+# What takes too long to be measured each time.
+_LONG: Final = frozenset({FigureName.GROWTH})
+
+
 @dataclass(frozen=True, slots=True)
 class _Asked:
     figures: list[FigureName]
@@ -108,9 +112,7 @@ class _Bench:
         if figure is FigureName.NOTIFY:
             return notify.measure(jobs, folder, say)
         if figure is FigureName.GROWTH:
-            return growth.measure(
-                self._recorded(), jobs, folder, many=self._asked.stored, number=number, say=say
-            )
+            return growth.measure(self._recorded(), folder, many=self._asked.stored, number=number, say=say)
         return cold_start.measure(folder, number, say)
 
     def _recorded(self) -> Life:
@@ -127,7 +129,9 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def main(
-    figures: Annotated[list[FigureName] | None, typer.Argument(help="Which; all without one.")] = None,
+    figures: Annotated[
+        list[FigureName] | None, typer.Argument(help="Which; without one all, but growth with --full only.")
+    ] = None,
     *,
     runs: Annotated[
         int, typer.Option(min=1, help="How often each is measured, each time on fresh emulators.")
@@ -142,7 +146,9 @@ def main(
 ) -> None:
     """Measure every figure beside its floor."""
     asked = _Asked(
-        figures=list(dict.fromkeys(figures or FigureName)),
+        figures=list(
+            dict.fromkeys(figures or (figure for figure in FigureName if full or figure not in _LONG))
+        ),
         runs=runs,
         jobs=jobs or (_JOBS_FULL if full else _JOBS),
         stored=stored or (_STORED_FULL if full else _STORED),

@@ -34,7 +34,7 @@ from shared.messages import JobMessage
 from shared.model import JobKey
 from tests.benchmarks.figures import Bound, Goal, Measure, Run, Sample
 from tests.benchmarks.import_times import read_import_times
-from tests.benchmarks.whole_cloud import BODY, WholeCloud
+from tests.benchmarks.whole_cloud import WholeCloud, body_of
 from tests.chaos.scene import RunFailed
 
 FIGURE: Final = "cold-start"
@@ -135,7 +135,7 @@ class _Cold:
 
     def _submission(self) -> _Request:
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
-        return "/v1/jobs", BODY, headers, 201
+        return "/v1/jobs", body_of(["true"]), headers, 201
 
     def _notification(self, key: JobKey) -> dict[str, str]:
         """What Batch sends once the job has ended."""

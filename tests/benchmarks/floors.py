@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from google.cloud.spanner_v1 import COMMIT_TIMESTAMP
+from google.cloud.spanner_v1.database import Database
 
 from jennah.local import emulators
 from jennah.local.processes import Processes, free_port, wait_until_healthy
@@ -57,9 +58,7 @@ def bare_clients(life: Life, jobs: int, folder: Path, *, pushes_and_forks: bool)
         with database.batch() as batch:
             batch.insert("Tenants", ["TenantId", "CreatedAt"], [[life.key.tenant_id, COMMIT_TIMESTAMP]])
         team = stack.enter_context(Team(processes, folder, {"SPANNER_EMULATOR_HOST": host}))
-        for role in ROLES:
-            told = replay.task(role, database.database_id, life.key.job_id, dict(life.calls), jobs)
-            team.add(role, replay.__name__, told)
+        _add_clients(team, life, jobs, database)
         doors = _Doors(processes, folder, life, jobs, team) if pushes_and_forks else None
         team.wait_until_ready()
         if doors:
@@ -72,6 +71,30 @@ def bare_clients(life: Life, jobs: int, folder: Path, *, pushes_and_forks: bool)
         if doors:
             doors.wait()
         return Floor(jobs / (time.perf_counter() - began), worked)
+
+
+def clients_beside(life: Life, jobs: int, folder: Path, database: Database, env: Mapping[str, str]) -> float:
+    """Lives a second of bare clients in a database that is there, with the tenant of the life.
+
+    Args:
+        life: what to do.
+        jobs: how often.
+        folder: for files.
+        database: where.
+        env: how its emulator is reached.
+    """
+    with Processes(folder / "logs") as processes, Team(processes, folder, env) as team:
+        _add_clients(team, life, jobs, database)
+        team.wait_until_ready()
+        began = time.perf_counter()
+        team.go()
+        team.wait()
+        return jobs / (time.perf_counter() - began)
+
+
+def _add_clients(team: Team, life: Life, jobs: int, database: Database) -> None:
+    for role in ROLES:
+        team.add(role, replay.__name__, replay.task(role, database, life, jobs))
 
 
 def start_noop(processes: Processes, name: str) -> str:

@@ -1,23 +1,29 @@
 """Growth: times beside many stored jobs of many tenants, and beside few of one tenant.
 
-Each is measured in a cloud of its own, on emulators that are as fresh. What grows with the emulator itself is
-shown apart: a bare client's commits. That calls don't grow is a test: tests/verify/test_growth.py.
+Each is measured in a cloud of its own, on emulators that are as fresh, as a multiple of what bare clients and
+no-op functions take for the same beside the same rows. What grows with the emulator alone is shown apart: it
+looks through the whole table for each row that is read by its key. That calls don't grow is a test:
+tests/verify/test_growth.py.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
+from jennah.local.processes import Processes
 from tests.benchmarks.figures import Bound, Goal, Measure, Run, Sample, percentile
-from tests.benchmarks.notify import notified
+from tests.benchmarks.floors import clients_beside, start_noop
+from tests.benchmarks.notify import latest, pushes_of
 from tests.benchmarks.recording import Life
 from tests.benchmarks.steady_load import Load
 from tests.benchmarks.stored import fill
-from tests.benchmarks.submit import RATE, answered, bare, commits
+from tests.benchmarks.submit import RATE, answered, bare_calls, bare_client, pause
 from tests.benchmarks.whole_cloud import WholeCloud
 from tests.chaos.scene import open_database
 
@@ -27,64 +33,102 @@ FEW: Final = 1000
 _TENANTS: Final = 1000
 _WARM: Final = 20
 _THREADS: Final = 16
+_SUBMISSIONS, _LIVES, _ALONE, _PUSHES = 200, 60, 15, 40
 _SLOWER: Final = 1.2
-
-_COMMIT = "one bare commit, p50"
-_GOALS: Final[Mapping[str, tuple[str, Goal | None]]] = {
-    "jobs from HTTP to COMPLETED": ("1/s", Goal(Bound.RATIO_AT_LEAST, round(1 / _SLOWER, 2))),
-    f"submit, p50 at {RATE:.0f}/s": ("ms", Goal(Bound.RATIO_AT_MOST, _SLOWER)),
-    "notification to COMPLETED, p50": ("ms", Goal(Bound.RATIO_AT_MOST, _SLOWER)),
-    _COMMIT: ("ms", None),
-}
+_AT_MOST: Final = Goal(Bound.RATIO_AT_MOST, _SLOWER)
+_AT_LEAST: Final = Goal(Bound.RATIO_AT_LEAST, round(1 / _SLOWER, 2))
 
 
-def measure(
-    life: Life, jobs: int, folder: Path, *, many: int, number: int, say: Callable[[str], None]
-) -> Run:
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Something of the product, and what its parts take without it, beside the same rows."""
+
+    name: str
+    unit: str
+    value: float
+    bare_name: str
+    bare: float
+    goal: Goal
+
+
+def measure(life: Life, folder: Path, *, many: int, number: int, say: Callable[[str], None]) -> Run:
     """One run: beside `FEW` stored jobs of one tenant, and beside `many` of a thousand.
 
     Args:
-        life: what a bare client commits.
-        jobs: how many are measured.
+        life: what bare clients do.
         folder: for files.
         many: how many are stored.
         number: of the run: every second one begins with the many.
         say: told what happens.
     """
     sizes = {FEW: 1, many: _TENANTS}
-    found: dict[int, dict[str, float]] = {}
+    found: dict[int, list[_Found]] = {}
     for stored in reversed(sizes) if number % 2 else sizes:
         place = folder / str(stored)
         place.mkdir()
-        found[stored] = _beside(stored, sizes[stored], place, life=life, jobs=jobs, say=say)
-    samples = [
-        Sample(
-            Measure(FIGURE, f"{name}, {many:,} stored", unit, f"{FEW:,} stored", goal),
-            found[many][name],
-            found[FEW][name],
-        )
-        for name, (unit, goal) in _GOALS.items()
-    ]
-    return Run(samples, {"jobs": jobs, "stored": many, "tenants": _TENANTS})
+        found[stored] = _beside(stored, sizes[stored], place, life, say)
+    samples = []
+    for large, small in zip(found[many], found[FEW], strict=True):
+        for name, unit, goal, values in (
+            (
+                f"{large.name}, by its floor",
+                "x",
+                large.goal,
+                (large.value / large.bare, small.value / small.bare),
+            ),
+            (large.name, large.unit, None, (large.value, small.value)),
+            (large.bare_name, large.unit, None, (large.bare, small.bare)),
+        ):
+            measured = Measure(FIGURE, f"{name}, {many:,} stored", unit, f"{FEW:,} stored", goal)
+            samples.append(Sample(measured, *values))
+    return Run(samples, {"stored": many, "tenants": _TENANTS})
 
 
-def _beside(
-    stored: int, tenants: int, folder: Path, *, life: Life, jobs: int, say: Callable[[str], None]
-) -> dict[str, float]:
+def _beside(stored: int, tenants: int, folder: Path, life: Life, say: Callable[[str], None]) -> list[_Found]:
     with ExitStack() as stack:
         say(f"starting, for {stored:,} jobs")
         whole = stack.enter_context(WholeCloud(folder, {"JENNAH_TICK_SECONDS": "86400"}, warm=_WARM))
+        noop = start_noop(stack.enter_context(Processes(folder / "noop")), "called")
         say(f"storing {stored:,} jobs")
-        fill(open_database(whole.cloud), stored, tenants=tenants)
-        whole.run(_WARM)
-        say(f"a bare client, beside {stored:,}")
-        commit = statistics.median(commits(bare(whole.cloud), life, jobs))
-        say(f"{RATE:.0f} submissions a second, beside {stored:,}")
-        load = Load(whole.host, RATE, _THREADS, whole.token)
-        submitted = whole.finished_after(jobs, lambda: answered(load, jobs, 201))
-        say(f"notifications, beside {stored:,}")
-        told = notified(whole, jobs)
+        database = open_database(whole.cloud)
+        fill(database, stored, tenants=tenants)
+        bare = bare_client(whole.cloud, life)
+
+        say(f"jobs, one after the other, beside {stored:,}")
+        for _ in range(_WARM + _ALONE):
+            whole.run(1)
+        told = percentile(latest(whole, _ALONE), 50)
+        pushed = percentile(pushes_of(whole.cloud, noop, _PUSHES), 50)
+        noted = percentile(bare_calls(bare, life, "notification", _ALONE), 50)
+
         say(f"lifecycles, beside {stored:,}")
-        speed = jobs / whole.run(jobs)
-    values = (speed, 1000 * percentile(submitted, 50), 1000 * percentile(told, 50), 1000 * commit)
-    return dict(zip(_GOALS, values, strict=True))
+        speed = _LIVES / whole.run(_LIVES)
+        lives = clients_beside(life, _LIVES, folder, bare, whole.cloud.env)
+
+        say(f"{RATE:.0f} submissions a second, beside {stored:,}")
+        commit = percentile(bare_calls(bare, life, "submission", _SUBMISSIONS), 50)
+        nothing = Load(urlsplit(noop).netloc, RATE, _THREADS, "nobody")
+        request = statistics.median(answered(nothing, _PUSHES, 204))
+        pause(whole.cloud, database)
+        load = Load(whole.host, RATE, _THREADS, whole.token)
+        answered(load, _WARM, 201)
+        submitted = percentile(answered(load, _SUBMISSIONS, 201), 50)
+    return [
+        _Found("jobs from HTTP to COMPLETED", "jobs/s", speed, "lives by bare clients", lives, _AT_LEAST),
+        _Found(
+            "a job's end to COMPLETED, p50",
+            "ms",
+            1000 * told,
+            "a push and bare calls, p50",
+            1000 * (pushed + noted),
+            _AT_MOST,
+        ),
+        _Found(
+            f"submit, p50 at {RATE:.0f}/s",
+            "ms",
+            1000 * submitted,
+            "one commit + one no-op request, p50",
+            1000 * (commit + request),
+            _AT_MOST,
+        ),
+    ]

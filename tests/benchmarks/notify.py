@@ -50,9 +50,9 @@ def measure(jobs: int, folder: Path, say: Callable[[str], None]) -> Run:
         whole = stack.enter_context(WholeCloud(folder, {"JENNAH_TICK_SECONDS": "86400"}, warm=_WARM))
         noop = start_noop(stack.enter_context(Processes(folder / "noop")), "pushed-to")
         say("pushes of the emulator")
-        pushes = _pushes(whole.cloud, noop, jobs)
+        pushes = pushes_of(whole.cloud, noop, jobs)
         say(f"{RATE:.0f} jobs a second")
-        latencies = notified(whole, jobs)
+        latencies = _notified(whole, jobs)
     samples = []
     for percent, goal in ((50, _P50), (99, None)):
         name, floor = f"p{percent} to COMPLETED at {RATE:.0f}/s", f"the emulator's push, p{percent}"
@@ -61,16 +61,20 @@ def measure(jobs: int, folder: Path, say: Callable[[str], None]) -> Run:
     return Run(samples, {"jobs": jobs})
 
 
-def notified(whole: WholeCloud, jobs: int) -> list[float]:
-    """How many seconds after the end of its task each of so many jobs was said to be COMPLETED."""
-    begin = time.monotonic()
-    load = Load(whole.host, RATE, _THREADS, whole.token)
-    whole.finished_after(jobs, lambda: load.send(begin, begin + (jobs + 0.5) / RATE))
+def latest(whole: WholeCloud, jobs: int) -> list[float]:
+    """How many seconds after the end of its task each of the last jobs was said to be COMPLETED."""
     ended = {parse_batch_id(run.job)[0].job_id: _at(run.end) for run in _ledger(whole.cloud)}
     return [_at(at) - ended[job] for job, at in whole.completions()][-jobs:]
 
 
-def _pushes(cloud: LocalCloud, noop: str, count: int) -> list[float]:
+def _notified(whole: WholeCloud, jobs: int) -> list[float]:
+    begin = time.monotonic()
+    load = Load(whole.host, RATE, _THREADS, whole.token)
+    whole.finished_after(jobs, lambda: load.send(begin, begin + (jobs + 0.5) / RATE))
+    return latest(whole, jobs)
+
+
+def pushes_of(cloud: LocalCloud, noop: str, count: int) -> list[float]:
     """How many seconds after it was published each message was in the hands of a function."""
     project, host = cloud.env["GOOGLE_CLOUD_PROJECT"], cloud.address_of("pubsub")
     LocalPubsub(host, project).create_pushed_topic(_TOPIC, noop)

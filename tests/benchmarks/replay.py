@@ -15,9 +15,8 @@ from google.cloud import spanner
 from google.cloud.spanner_v1 import KeySet
 from google.cloud.spanner_v1.database import Database
 
-from tests.benchmarks.recording import INSTANCE, ROLES, Call, new_ids
+from tests.benchmarks.recording import ROLES, Call, Life, new_ids
 from tests.benchmarks.team import Task, serve
-from tests.integration.function_process import PROJECT
 
 _WARM: Final = 5
 _THREADS: Final = 2  # as many requests as the Pub/Sub emulator lets a function have at once
@@ -25,15 +24,17 @@ _IN_A_COMMIT: Final = 20  # lives that are put there together
 _PAUSE_SECONDS: Final = 0.02  # at most, after a commit that the emulator aborted: one is served at a time
 
 
-def task(role: str, database: str, job_id: str, calls: dict[str, list[Call]], jobs: int) -> dict[str, Any]:
-    """What a member is told: to do the part of `role` in `jobs` lives that are like that of `job_id`."""
-    return {"role": role, "database": database, "job_id": job_id, "calls": calls, "jobs": jobs}
+def task(role: str, database: Database, life: Life, jobs: int) -> dict[str, Any]:
+    """What a member is told: to do the part of `role` in `jobs` lives that are like this one."""
+    name, job_id = database.name, life.key.job_id
+    return {"role": role, "database": name, "job_id": job_id, "calls": dict(life.calls), "jobs": jobs}
 
 
 def prepare(told: Task) -> Callable[[], None]:
     """Put the rows there that the part begins with, and prepare its calls."""
-    client = spanner.Client(project=PROJECT, disable_builtin_metrics=True)
-    database = client.instance(INSTANCE).database(told["database"])
+    _, project, _, instance, _, name = told["database"].split("/")
+    client = spanner.Client(project=project, disable_builtin_metrics=True)
+    database = client.instance(instance).database(name)
     role, ids = told["role"], new_ids(_WARM + told["jobs"])
     before = [call for earlier in ROLES[: ROLES.index(role)] for call in told["calls"][earlier]]
     for start in range(0, len(ids), _IN_A_COMMIT):

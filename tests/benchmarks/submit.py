@@ -23,7 +23,7 @@ from jennah.local.processes import Processes
 from shared.switches import DISPATCH
 from tests.benchmarks.figures import Bound, Goal, Measure, Run, Sample, percentile
 from tests.benchmarks.floors import start_noop
-from tests.benchmarks.recording import Life, new_ids
+from tests.benchmarks.recording import ROLES, Life, new_ids
 from tests.benchmarks.replay import perform, renamed
 from tests.benchmarks.steady_load import Load
 from tests.benchmarks.whole_cloud import WholeCloud
@@ -48,7 +48,8 @@ def measure(life: Life, jobs: int, folder: Path, say: Callable[[str], None]) -> 
         whole = stack.enter_context(WholeCloud(folder, {"JENNAH_TICK_SECONDS": "86400"}, warm=_WARM))
         database = open_database(whole.cloud)
         say("one commit")
-        commit = statistics.median(commits(bare(whole.cloud), life, jobs))
+        bare = bare_client(whole.cloud, life)
+        commit = statistics.median(bare_calls(bare, life, "submission", jobs))
         say("one no-op request")
         idle = start_noop(stack.enter_context(Processes(folder / "noop")), "posted-to")
         noop = Load(urlsplit(idle).netloc, RATE, _THREADS, "nobody")
@@ -57,7 +58,7 @@ def measure(life: Life, jobs: int, folder: Path, say: Callable[[str], None]) -> 
         submissions = Load(whole.host, RATE, _THREADS, whole.token)
         say(f"{RATE:.0f} submissions a second, dispatch on")
         on = whole.finished_after(jobs, lambda: answered(submissions, jobs, 201))
-        _pause(whole.cloud, database)
+        pause(whole.cloud, database)
         answered(submissions, _WARM, 201)
         say(f"{RATE:.0f} submissions a second, dispatch paused")
         paused = answered(submissions, jobs, 201)
@@ -72,20 +73,23 @@ def measure(life: Life, jobs: int, folder: Path, say: Callable[[str], None]) -> 
     return Run(samples, {"jobs": jobs, "commit_ms": 1000 * commit, "noop_request_ms": 1000 * request})
 
 
-def bare(cloud: LocalCloud) -> Database:
-    """The cloud's database, by a bare client."""
+def bare_client(cloud: LocalCloud, life: Life) -> Database:
+    """The cloud's database, by a bare client, with the tenant of the life."""
     env = cloud.env
     client = spanner.Client(project=env["GOOGLE_CLOUD_PROJECT"], disable_builtin_metrics=True)
-    return client.instance(env["SPANNER_INSTANCE"]).database(env["SPANNER_DATABASE"])
-
-
-def commits(database: Database, life: Life, count: int) -> list[float]:
-    """How many seconds each takes: the submission's own calls, by a bare client, one after the other."""
+    database = client.instance(env["SPANNER_INSTANCE"]).database(env["SPANNER_DATABASE"])
     with database.batch() as batch:
         batch.insert("Tenants", ["TenantId", "CreatedAt"], [[life.key.tenant_id, COMMIT_TIMESTAMP]])
-    lives = [renamed(life.calls["submission"], life.key.job_id, job_id) for job_id in new_ids(_WARM + count)]
+    return database
+
+
+def bare_calls(database: Database, life: Life, role: str, count: int) -> list[float]:
+    """How many seconds one function's calls for a life take, by a bare client, one life after the other."""
+    before = [call for earlier in ROLES[: ROLES.index(role)] for call in life.calls[earlier]]
     took = []
-    for calls in lives:
+    for job_id in new_ids(_WARM + count):
+        perform(database, renamed(before, life.key.job_id, job_id))
+        calls = renamed(life.calls[role], life.key.job_id, job_id)
         began = time.perf_counter()
         perform(database, calls)
         took.append(time.perf_counter() - began)
@@ -101,7 +105,7 @@ def answered(load: Load, count: int, status: int) -> list[float]:
     return latencies
 
 
-def _pause(cloud: LocalCloud, database: Database) -> None:
+def pause(cloud: LocalCloud, database: Database) -> None:
     """Pause dispatch; the scheduling function is started anew, since it believes for 5 s what it has read."""
     with database.batch() as batch:
         batch.insert("Switches", ["Name", "Paused", "SetAt"], [[DISPATCH, True, COMMIT_TIMESTAMP]])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -23,7 +23,6 @@ from tests.chaos.scene import RunFailed, count_jobs, open_database
 
 _SECONDS: Final = 300.0
 _LOOK_SECONDS: Final = 0.01
-BODY: Final = json.dumps({"image_uri": "busybox", "commands": ["true"]}).encode()
 
 _CHECKS: Final = (
     "pending_check",
@@ -40,6 +39,11 @@ PRODUCTION_CHECKS: Final[Mapping[str, str]] = {
 _T = TypeVar("_T")
 
 
+def body_of(commands: Sequence[str]) -> bytes:
+    """The request for a job that runs this."""
+    return json.dumps({"image_uri": "busybox", "commands": list(commands)}).encode()
+
+
 class WholeCloud:
     """A context manager: entering starts everything, and it is warm.
 
@@ -47,6 +51,7 @@ class WholeCloud:
         folder: for its files, and for what its functions say.
         settings: of the functions, over production's times of checks.
         warm: how many jobs warm it up.
+        commands: what the jobs run.
 
     Attributes:
         cloud: the cloud.
@@ -54,9 +59,12 @@ class WholeCloud:
         token: a tenant's.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, str], *, warm: int) -> None:
+    def __init__(
+        self, folder: Path, settings: Mapping[str, str], *, warm: int, commands: Sequence[str] = ("true",)
+    ) -> None:
         self._outputs = folder / "outputs"
         self._warm = warm
+        self._body = body_of(commands)
         self._read = dict.fromkeys(FUNCTIONS, 0)
         self._completions: list[tuple[str, str]] = []
         self.cloud = LocalCloud(
@@ -73,7 +81,7 @@ class WholeCloud:
             self.host = urlsplit(env["JENNAH_URL"]).netloc
             self.token = fetch_token(env["JENNAH_ISSUER_URL"], "ann@example.com", env["JENNAH_AUDIENCE"])
             headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
-            self._posts = Posts(self.host, "/v1/jobs", 201, BODY, headers)
+            self._posts = Posts(self.host, "/v1/jobs", 201, self._body, headers)
             self.run(self._warm)
         except BaseException:
             self.cloud.__exit__(None, None, None)
