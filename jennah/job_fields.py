@@ -15,10 +15,12 @@ def checked_key(idempotency_key: str) -> str:
         ValueError: it can't.
     """
     key = idempotency_key
-    if 1 <= len(key) <= _LONGEST_KEY and key.isascii() and key.isprintable() and key == key.strip():
+    printable = key.isascii() and key.isprintable() and "," not in key
+    if 1 <= len(key) <= _LONGEST_KEY and printable and key == key.strip():
         return key
     raise ValueError(
-        f"an idempotency key is 1 to {_LONGEST_KEY} printable ASCII characters, with no blank at its ends"
+        f"an idempotency key is 1 to {_LONGEST_KEY} printable ASCII characters without a comma, "
+        "and with no blank at its ends"
     )
 
 
