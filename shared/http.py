@@ -31,6 +31,7 @@ from shared.tenants import Tenants
 from shared.tracing import Kind, Span
 
 _TAG_DIGITS = 16
+_CONDITION = ("REQUEST_METHOD", "HTTP_IF_NONE_MATCH")
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 _UNKNOWN_ROUTE = "(no such path)"
@@ -57,7 +58,6 @@ _ROUTES = Map(
         for operation in OPERATIONS
     ],
     converters={"whole": _WholeId},
-    strict_slashes=False,
     merge_slashes=False,
 )
 
@@ -195,7 +195,8 @@ class Api:
         if operation.tagged:
             digest = hashlib.sha256(response.get_data()).hexdigest()
             response.set_etag(f"{shown['version']}-{digest[:_TAG_DIGITS]}")
-            response.make_conditional(request)
+            # Only If-None-Match is promised: a read needs no If-Match, and its 412 would have another shape.
+            response.make_conditional({name: request.environ.get(name) for name in _CONDITION})
         return response
 
 

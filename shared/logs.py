@@ -25,6 +25,8 @@ _PROJECT = re.compile(r"projects/([^/]+)/")
 _MOST_TEXT = 4 * 1024 * 1024
 _TEXT_AT_ONCE = 1024 * 1024
 _LINES_AT_ONCE = 250
+# Longer ones than any of ours would make a filter that Cloud Logging refuses (20,000 characters).
+_LONGEST_ID = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,8 @@ class Logs:
             raise InvalidArgument.of_field("page_token", "is not a token of this API")
         if at:
             require_time(at)
+        if len(line_id) > _LONGEST_ID:
+            raise InvalidArgument.of_field("page_token", "is not a token of this API")
         if attempt not in {None, int(number)}:
             raise InvalidArgument.of_field("page_token", "belongs to another query")
         return int(number), LogPlace(at, line_id) if at else None

@@ -97,10 +97,17 @@ def _key(at: str | None, insert_id: str | None) -> tuple[str, str, str]:
 
 
 def _entries(log: Path, *, from_offset: int) -> Iterator[dict[str, str]]:
-    """The complete lines of a log from that place on; an entry's id is its place, in 20 digits."""
+    """The complete lines of a log from that place on; an entry's id is its place, in 20 digits.
+
+    Where no line begins at that place, all of them.
+    """
     with log.open("rb") as lines:
-        lines.seek(from_offset)
-        place = from_offset
+        place = from_offset if 0 < from_offset <= log.stat().st_size else 0
+        if place:
+            lines.seek(place - 1)
+            if lines.read(1) != b"\n":
+                place = 0
+        lines.seek(place)
         for line in lines:
             if not line.endswith(b"\n"):
                 return

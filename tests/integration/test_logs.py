@@ -184,6 +184,13 @@ def test_following_a_long_log_does_not_wait_between_its_parts(server: Server) ->
         (["1", "2026-01-01T00:00:00Z", '" OR labels.job_uid!="\\'], 200),
         (["1", "2026-01-01T00:00:00Z", ""], 200),
         (["1", "2999-01-01T00:00:00.123456789Z", "9"], 200),
+        # Places of the local log at which no line begins.
+        *(
+            (["1", "2026-01-01T00:00:00Z", f"{place:020}"], 200)
+            for place in (1, 30, 10**9, 2**63 - 1, 2**63, 10**20 - 1)
+        ),
+        (["1", "2026-01-01T00:00:00Z", "x" * 1000], 200),
+        (["1", "2026-01-01T00:00:00Z", "x" * 1001], 400),
     ],
 )
 def test_a_token_that_somebody_made_opens_nothing(server: Server, position: list[str], status: int) -> None:

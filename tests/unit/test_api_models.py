@@ -20,7 +20,7 @@ from tests.submissions import ACCOUNT, bodies, parse
 
 LEAST = {"image_uri": "busybox"}
 FULL: dict[str, Any] = {
-    "image_uri": "europe-docker.pkg.dev/p/r/i@sha256:00",
+    "image_uri": "europe-docker.pkg.dev/p/r/i@sha256:" + "0" * 64,
     "commands": ["sh", "-c", "é \n $X"],
     "name": "nightly",
     "env": {"_A1": "é\n", "PATH": ""},
@@ -459,12 +459,12 @@ def test_any_change_changes_the_digest(fields: dict[str, Any], data: st.DataObje
         (LEAST, "03426840299c788c3b157260639b429d72d45b92bf970427fe72e5e21b894762"),
         (
             {
-                "image_uri": "europe-docker.pkg.dev/p/r/i@sha256:00",
+                "image_uri": "europe-docker.pkg.dev/p/r/i@sha256:" + "0" * 64,
                 "commands": ["sh", "-c", "é"],
                 "env": {"A": "b"},
                 "max_retries": 0,
             },
-            "3d18301dc004207e2a7b5a89c06d2718cac0725554f3d9f74d0786cce9dacc14",
+            "7311f2346e4233a8979fb0ad2fc5a6786961434eb28b3b628ddeb465661ce6ed",
         ),
     ],
 )

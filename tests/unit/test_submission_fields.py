@@ -285,6 +285,9 @@ def test_references_of_images(image: str) -> None:
             "a@",
             "a@sha256",
             "a@sha256:xyz",
+            "a@sha256:" + "0" * 31,
+            "Busy",
+            "Busy:1",
             "a:b:c/d e",
         ),
         *(

@@ -44,6 +44,16 @@ def test_a_tag_that_is_none_of_ours_changes_nothing(ann: Caller, tag: str) -> No
     assert ann.call("GET", path, headers={"If-None-Match": tag}).status_code == 200
 
 
+@pytest.mark.parametrize("condition", ['"zzz"', "*", ""])
+def test_a_condition_for_writing_is_none_of_a_read(ann: Caller, condition: str) -> None:
+    path = f"/v1/jobs/{ann.submitted()['job_id']}"
+    tag = ann.get(path).headers["ETag"]
+    answer = ann.call("GET", path, headers={"If-Match": condition})
+    assert (answer.status_code, answer.headers["ETag"]) == (200, tag)
+    both = ann.call("GET", path, headers={"If-Match": condition, "If-None-Match": tag})
+    assert both.status_code == 304
+
+
 def test_a_known_tag_opens_no_foreign_job(ann: Caller, bob: Caller) -> None:
     path = f"/v1/jobs/{ann.submitted()['job_id']}"
     tag = ann.get(path).headers["ETag"]
