@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import sys
 from collections.abc import Mapping
@@ -23,6 +24,9 @@ _logger = logging.getLogger("shared")
 MOST_CHARACTERS: Final = 2000
 """Of one text in a line; of an exception the last 8,000."""
 MOST_LINE_CHARACTERS: Final = 64 * 1024
+# What a line keeps that would be longer, beside its message.
+_LEAST = (LogField.SEVERITY, LogField.TIME, "event", LogField.TRACE, LogField.SPAN_ID)
+_LABELLED = (*_LEAST, LogField.LABELS)
 """Cloud Logging takes 256 KiB."""
 
 _MOST_TRACEBACK = 8000
@@ -118,10 +122,10 @@ class _JsonLines(logging.Formatter):
         if record.exc_info:
             entry["exception"] = _clean(self.formatException(record.exc_info)[-_MOST_TRACEBACK:])
         line = json.dumps(entry)
-        if len(line) > MOST_LINE_CHARACTERS:
-            kept = (LogField.SEVERITY, LogField.TIME, "event", LogField.TRACE, LogField.SPAN_ID)
-            short = {name: entry[name] for name in kept if name in entry}
-            line = json.dumps(short | {LogField.MESSAGE: entry[LogField.MESSAGE] + _CUT})
+        for kept in (_LABELLED, _LEAST):
+            if len(line) > MOST_LINE_CHARACTERS:
+                short = {name: entry[name] for name in kept if name in entry}
+                line = json.dumps(short | {LogField.MESSAGE: entry[LogField.MESSAGE] + _CUT})
         return line
 
 
@@ -148,6 +152,8 @@ def _clean(said: str) -> str:
 def bounded(value: object) -> object:
     """A value of a line, as JSON can show it."""
     match value:
+        case float() if not math.isfinite(value):
+            return str(value)  # JSON has no number for it
         case bool() | int() | float() | None:
             return value
         case str():

@@ -42,6 +42,7 @@ from tests.chaos.books import (
     owed,
     read_rows,
     told_otherwise,
+    unexplained,
 )
 from tests.chaos.load import Load, plan
 from tests.chaos.retold import Output, retell
@@ -121,6 +122,7 @@ class Chaos:
         rows, output = read_rows(database), Output.read(self._outputs.iterdir())
         wrong += compare(self._submissions, rows, runs, states)
         wrong += told_otherwise(output, rows)
+        wrong += unexplained(output, self._counts["kills"])
         self._told = Counter(
             lines=len(output.lines),
             torn=len(output.torn),

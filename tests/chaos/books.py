@@ -49,7 +49,8 @@ class Wrong(StrEnum):
 class Offence:
     """One disagreement.
 
-    `job` is the id that finds the job, or the key where it has none; where a fault was missing, its name.
+    `job` is the id that finds the job, or the key where it has none; where a fault was missing, its name;
+    "output" for a line.
     """
 
     wrong: Wrong
@@ -132,6 +133,13 @@ def told_otherwise(output: Output, rows: Sequence[Row]) -> Iterator[Offence]:
     stored = {row.job.key: row.history for row in rows}
     for key, why in differences(retell(output), stored):
         yield Offence(Wrong.TOLD_OTHERWISE, key.job_id, why)
+
+
+def unexplained(output: Output, kills: int) -> Iterator[Offence]:
+    """Lines that are no JSON though nobody was killed over them: of each kill one may be left, cut off."""
+    strange = [line for line in output.torn if not line.startswith("{")]
+    for line in strange or output.torn[kills:]:
+        yield Offence(Wrong.TOLD_OTHERWISE, "output", f"is no JSON: {line[:80]}")
 
 
 def compare(

@@ -48,6 +48,10 @@ class Told:
 _FIRST = Told(1, None, "PENDING", 1, "accepted", "tenant", (0, 1))
 
 
+def _refuse(constant: str) -> None:
+    raise ValueError(f"JSON has no {constant}")
+
+
 @dataclass(slots=True)
 class Output:
     """What functions said.
@@ -69,7 +73,7 @@ class Output:
                 if not line:
                     continue
                 try:
-                    entry = json.loads(line)
+                    entry = json.loads(line, parse_constant=_refuse)
                 except ValueError:
                     output.torn.append(line)
                     continue

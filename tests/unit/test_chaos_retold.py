@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from shared.model import JobKey
+from tests.chaos.books import unexplained
 from tests.chaos.retold import Output, Retold, retell
 
 KEY = JobKey("t", "j")
@@ -134,6 +135,12 @@ def test_a_torn_line_is_counted_and_an_incomplete_one_refused(tmp_path: Path) ->
     path.write_text('{"sever\n' + json.dumps(line(1)) + "\n")
     output = Output.read([path])
     assert (len(output.lines), output.torn) == (1, ['{"sever'])
+    assert [list(unexplained(output, kills)) for kills in (1, 2)] == [[], []]
+    assert len(list(unexplained(output, 0))) == 1
+    path.write_text('print from a bug\n{"severity": NaN}\n')
+    said, no_number = Output.read([path]).torn
+    assert (said, no_number) == ("print from a bug", '{"severity": NaN}')
+    assert [offence.what for offence in unexplained(Output.read([path]), 9)] == [f"is no JSON: {said}"]
     path.write_text('{"severity": "INFO"}\n')
     with pytest.raises(AssertionError, match="without time"):
         Output.read([path])

@@ -44,7 +44,7 @@ def lines() -> Iterator[Lines]:
         *read, end = written.getvalue().split("\n")
         assert end == ""
         assert all(len(line) <= telemetry.MOST_LINE_CHARACTERS and line.isascii() for line in read)
-        return [json.loads(line) for line in read]
+        return [json.loads(line, parse_constant=fail) for line in read]
 
     yield read
     logger.removeHandler(handler)
@@ -91,10 +91,19 @@ def test_every_line_is_one_json_object(text: str, lines: Lines) -> None:
 
 def test_a_line_whose_parts_are_all_long_is_still_one_of_bounded_length(lines: Lines) -> None:
     long = "\U0001f600" * 10_000
-    telemetry.emit(LogEvent.EVENT_DEFERRED, long, what=dict.fromkeys(map(str, range(50)), long))
-    (line,) = lines()
-    assert line["event"] == "event_deferred"
+    parts = dict.fromkeys(map(str, range(50)), long)
+    telemetry.emit(LogEvent.EVENT_DEFERRED, long, key=KEY, what=parts)
+    telemetry.emit(LogEvent.EVENT_DEFERRED, long, key=JobKey(long, long), what=parts)
+    line, bare = lines()
+    assert line["event"] == bare["event"] == "event_deferred"
     assert line["message"].endswith("[cut]")
+    assert line["logging.googleapis.com/labels"] == {"tenant": KEY.tenant_id, "job": KEY.job_id}
+    assert "logging.googleapis.com/labels" not in bare
+
+
+def test_what_json_has_no_number_for_is_text(lines: Lines) -> None:
+    telemetry.emit(LogEvent.EVENT_DEFERRED, "said", what=[float("nan"), float("inf"), 0.5])
+    assert lines()[0]["what"] == ["nan", "inf", 0.5]
 
 
 def test_a_message_that_can_not_be_made_breaks_nothing() -> None:

@@ -26,7 +26,7 @@ def run(module: str, *arguments: str) -> str:
 
 @pytest.mark.timeout(900)
 def test_nothing_is_lost_nothing_runs_twice_and_standard_output_tells_it_all() -> None:
-    jobs = os.environ.get("CHAOS_JOBS", "300")
+    jobs = os.environ.get("CHAOS_JOBS", "500")
     figure = run("tests.chaos", "--jobs", jobs)
     assert f"0 lost, 0 run twice, {jobs} final" in figure
     assert " 0 told otherwise by " in figure
