@@ -34,6 +34,7 @@ ALLOWED = 1.10
 _CLIENTS = 8
 _WARM, _WARM_SECONDS = 10, 4.0  # ticks come every second, and the first brings imports of its own
 _SECONDS = 120.0
+_PATHS = {"/v1/traces", "/v1/metrics"}
 _OFF = {"OTEL_SDK_DISABLED": "true"}
 
 
@@ -117,6 +118,9 @@ def main() -> int:
         f"median of {options.pairs} pairs: {median:.3f} times as fast off as on, where {ALLOWED:.2f} is "
         f"allowed; the collector got {_shown(requests)}"
     )
+    if silent := _PATHS - requests.keys():
+        _say(f"nothing was measured: the collector got no request at {' and '.join(sorted(silent))}.")
+        return 1
     return 0 if median <= ALLOWED else 1
 
 
