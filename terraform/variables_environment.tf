@@ -9,6 +9,17 @@ variable "environment" {
     ])
     error_message = "environment must not hold Jennah's own settings, which have variables here, nor PORT, FUNCTION_* or an emulator's address."
   }
+
+  validation {
+    # As shared/telemetry_settings.py reads them. The functions' archive has no exporters but these.
+    condition = lower(trimspace(lookup(var.environment, "OTEL_SDK_DISABLED", ""))) == "true" || alltrue(flatten([
+      for signal in ["TRACES", "METRICS"] : [
+        for exporter in split(",", lookup(var.environment, "OTEL_${signal}_EXPORTER", "")) :
+        contains(["", "none", "otlp", "otlp_proto_http", "console"], trimspace(exporter))
+      ]
+    ]))
+    error_message = "environment: OTEL_TRACES_EXPORTER and OTEL_METRICS_EXPORTER must be none, otlp, otlp_proto_http or console, or several with commas: the functions have no other exporter."
+  }
 }
 
 variable "secret_environment" {
@@ -34,6 +45,26 @@ variable "secret_environment" {
   validation {
     condition     = length(setintersection(keys(var.secret_environment), keys(var.environment))) == 0
     error_message = "secret_environment and environment name the same variable: leave it out of one."
+  }
+
+  validation {
+    # Here, because the endpoint, which alone chooses otlp, may be a secret, and only one of two variables can name the other.
+    condition = lower(trimspace(lookup(var.environment, "OTEL_SDK_DISABLED", ""))) == "true" || alltrue([
+      for signal in ["TRACES", "METRICS"] :
+      coalesce(
+        lookup(var.environment, "OTEL_EXPORTER_OTLP_${signal}_PROTOCOL", ""),
+        lookup(var.environment, "OTEL_EXPORTER_OTLP_PROTOCOL", ""),
+        "http/protobuf"
+      ) == "http/protobuf" ||
+      !contains([for exporter in split(",", coalesce(
+        lookup(var.environment, "OTEL_${signal}_EXPORTER", ""),
+        anytrue([
+          for name in ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_${signal}_ENDPOINT"] :
+          lookup(var.environment, name, "") != "" || contains(keys(var.secret_environment), name)
+        ]) ? "otlp" : "none"
+      )) : trimspace(exporter)], "otlp")
+    ])
+    error_message = "environment: where otlp exports, OTEL_EXPORTER_OTLP_PROTOCOL (or that of TRACES or METRICS) must be http/protobuf or not set: the functions have no exporter for grpc."
   }
 
   validation {

@@ -54,6 +54,11 @@ variable "functions" {
   }
 
   validation {
+    condition     = alltrue([for size in values(var.functions) : alltrue([for number in [size.concurrency, size.min_instances, size.max_instances] : floor(number) == number])])
+    error_message = "functions: concurrency, min_instances and max_instances must be whole numbers."
+  }
+
+  validation {
     condition     = alltrue([for size in values(var.functions) : size.min_instances >= 0 && size.max_instances >= max(1, size.min_instances)])
     error_message = "functions: max_instances must be at least 1, and at least min_instances."
   }
@@ -109,13 +114,18 @@ variable "oidc_issuers" {
   default = []
 
   validation {
-    condition     = alltrue([for each in var.oidc_issuers : startswith(each.issuer, "https://")])
+    condition     = alltrue([for each in var.oidc_issuers : can(regex("^https://", each.issuer))])
     error_message = "oidc_issuers: an issuer must begin with https://."
   }
 
   validation {
-    condition     = alltrue([for each in var.oidc_issuers : each.audience != "" && can(regex("^[A-Za-z0-9._-]{1,50}$", each.provider))])
+    condition     = alltrue([for each in var.oidc_issuers : can(regex("(?s).", each.audience)) && can(regex("^[A-Za-z0-9._-]{1,50}$", each.provider))])
     error_message = "oidc_issuers: each needs an audience, and a provider of 1 to 50 letters, digits, '.', '_' or '-'."
+  }
+
+  validation {
+    condition     = length(distinct(var.oidc_issuers[*].provider)) == length(var.oidc_issuers)
+    error_message = "oidc_issuers: each needs a provider of its own, else identities of two issuers would meet."
   }
 }
 
@@ -133,6 +143,16 @@ variable "admit" {
     condition     = !var.admit.everyone || length(concat(var.admit.domains, var.admit.emails, var.admit.subjects)) == 0
     error_message = "admit: with everyone = true the lists mean nothing; leave them out."
   }
+
+  validation {
+    # The shapes of shared/callers.py, whose \s is more than RE2's.
+    condition = alltrue(concat(
+      [for email in var.admit.emails : can(regex("^[^@\\s\\v\\x1c-\\x1f\\x85\\pZ]+@[^@\\s\\v\\x1c-\\x1f\\x85\\pZ]+$", email))],
+      [for domain in var.admit.domains : can(regex("^[^@\\s\\v\\x1c-\\x1f\\x85\\pZ]+$", domain))],
+      [for subject in var.admit.subjects : can(regex("^[^:\\s\\v\\x1c-\\x1f\\x85\\pZ]+:.+$", subject))],
+    ))
+    error_message = "admit: emails must be such as ann@example.com, domains such as example.com, and subjects provider:subject."
+  }
 }
 
 variable "operators" {
@@ -148,6 +168,26 @@ variable "operators" {
     }))
   })
   default = {}
+
+  validation {
+    # As in admit.
+    condition = alltrue(concat(
+      [for email in var.operators.emails : can(regex("^[^@\\s\\v\\x1c-\\x1f\\x85\\pZ]+@[^@\\s\\v\\x1c-\\x1f\\x85\\pZ]+$", email))],
+      [for domain in var.operators.domains : can(regex("^[^@\\s\\v\\x1c-\\x1f\\x85\\pZ]+$", domain))],
+      [for subject in var.operators.subjects : can(regex("^[^:\\s\\v\\x1c-\\x1f\\x85\\pZ]+:.+$", subject))],
+    ))
+    error_message = "operators: emails must be such as ann@example.com, domains such as example.com, and subjects provider:subject."
+  }
+
+  validation {
+    condition     = alltrue([for claim in var.operators.claim[*] : can(regex("(?s).", claim.name)) && can(regex("(?s).", claim.value))])
+    error_message = "operators.claim must have a name and a value that are not empty."
+  }
+
+  validation {
+    condition     = alltrue([for claim in var.operators.claim[*] : anytrue([for each in var.oidc_issuers : each.provider == claim.provider])])
+    error_message = "operators.claim.provider must be the provider of one of oidc_issuers: the one that is believed in this."
+  }
 }
 
 variable "limits" {
@@ -174,8 +214,12 @@ variable "images" {
   default = {}
 
   validation {
-    condition     = alltrue([for registry in var.images.registries : registry != "" && !strcontains(registry, "://")])
-    error_message = "images.registries must be registries or paths in them, such as us-docker.pkg.dev/my-project, without https://."
+    # The shape of shared/images.py, and Docker's rule for what is a registry.
+    condition = alltrue([
+      for registry in var.images.registries :
+      can(regex("^[a-z0-9]+([._-]+[a-z0-9]+)*(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*/?$", registry)) && can(regex("^([^/]*[.:]|localhost(/|$))", registry))
+    ])
+    error_message = "images.registries must be registries or paths in them, such as us-docker.pkg.dev/my-project, in lower case and without https://."
   }
 }
 
@@ -202,6 +246,11 @@ variable "times" {
   validation {
     condition     = alltrue([for seconds in values(var.times) : seconds == null ? true : seconds >= 0.001 && seconds <= 86400])
     error_message = "times must be seconds from 0.001 to 86400."
+  }
+
+  validation {
+    condition     = var.times.body == null ? true : var.times.body <= 60
+    error_message = "times.body must be 60 at most: the function ends after 60 s."
   }
 
   validation {
