@@ -83,8 +83,8 @@ variable "topics" {
   }
 
   validation {
-    condition     = length(distinct(values(var.topics))) == 3
-    error_message = "topics must be three different names."
+    condition     = length(distinct(flatten([for name in values(var.topics) : [name, "${name}-dead"]]))) == 6
+    error_message = "topics must be three different names, none of which is another's with -dead, the name of its dead letters."
   }
 }
 

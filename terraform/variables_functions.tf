@@ -54,6 +54,11 @@ variable "functions" {
   }
 
   validation {
+    condition     = alltrue([for size in values(var.functions) : alltrue([for number in [size.concurrency, size.min_instances, size.max_instances] : floor(number) == number])])
+    error_message = "functions: concurrency, min_instances and max_instances must be whole numbers."
+  }
+
+  validation {
     condition     = alltrue([for size in values(var.functions) : size.min_instances >= 0 && size.max_instances >= max(1, size.min_instances)])
     error_message = "functions: max_instances must be at least 1, and at least min_instances."
   }
@@ -109,13 +114,18 @@ variable "oidc_issuers" {
   default = []
 
   validation {
-    condition     = alltrue([for each in var.oidc_issuers : startswith(each.issuer, "https://")])
+    condition     = alltrue([for each in var.oidc_issuers : can(regex("^https://", each.issuer))])
     error_message = "oidc_issuers: an issuer must begin with https://."
   }
 
   validation {
-    condition     = alltrue([for each in var.oidc_issuers : each.audience != "" && can(regex("^[A-Za-z0-9._-]{1,50}$", each.provider))])
+    condition     = alltrue([for each in var.oidc_issuers : can(regex("(?s).", each.audience)) && can(regex("^[A-Za-z0-9._-]{1,50}$", each.provider))])
     error_message = "oidc_issuers: each needs an audience, and a provider of 1 to 50 letters, digits, '.', '_' or '-'."
+  }
+
+  validation {
+    condition     = length(distinct(var.oidc_issuers[*].provider)) == length(var.oidc_issuers)
+    error_message = "oidc_issuers: each needs a provider of its own, else identities of two issuers would meet."
   }
 }
 
@@ -133,6 +143,16 @@ variable "admit" {
     condition     = !var.admit.everyone || length(concat(var.admit.domains, var.admit.emails, var.admit.subjects)) == 0
     error_message = "admit: with everyone = true the lists mean nothing; leave them out."
   }
+
+  validation {
+    # The shapes of shared/callers.py, whose \s is more than RE2's.
+    condition = alltrue(concat(
+      [for email in var.admit.emails : can(regex("^[^@\\s\\v\\x1c-\\x1f\\x85\\pZ]+@[^@\\s\\v\\x1c-\\x1f\\x85\\pZ]+$", email))],
+      [for domain in var.admit.domains : can(regex("^[^@\\s\\v\\x1c-\\x1f\\x85\\pZ]+$", domain))],
+      [for subject in var.admit.subjects : can(regex("^[^:\\s\\v\\x1c-\\x1f\\x85\\pZ]+:.+$", subject))],
+    ))
+    error_message = "admit: emails must be such as ann@example.com, domains such as example.com, and subjects provider:subject."
+  }
 }
 
 variable "operators" {
@@ -148,6 +168,26 @@ variable "operators" {
     }))
   })
   default = {}
+
+  validation {
+    # As in admit.
+    condition = alltrue(concat(
+      [for email in var.operators.emails : can(regex("^[^@\\s\\v\\x1c-\\x1f\\x85\\pZ]+@[^@\\s\\v\\x1c-\\x1f\\x85\\pZ]+$", email))],
+      [for domain in var.operators.domains : can(regex("^[^@\\s\\v\\x1c-\\x1f\\x85\\pZ]+$", domain))],
+      [for subject in var.operators.subjects : can(regex("^[^:\\s\\v\\x1c-\\x1f\\x85\\pZ]+:.+$", subject))],
+    ))
+    error_message = "operators: emails must be such as ann@example.com, domains such as example.com, and subjects provider:subject."
+  }
+
+  validation {
+    condition     = alltrue([for claim in var.operators.claim[*] : can(regex("(?s).", claim.name)) && can(regex("(?s).", claim.value))])
+    error_message = "operators.claim must have a name and a value that are not empty."
+  }
+
+  validation {
+    condition     = alltrue([for claim in var.operators.claim[*] : anytrue([for each in var.oidc_issuers : each.provider == claim.provider])])
+    error_message = "operators.claim.provider must be the provider of one of oidc_issuers: the one that is believed in this."
+  }
 }
 
 variable "limits" {
@@ -174,8 +214,12 @@ variable "images" {
   default = {}
 
   validation {
-    condition     = alltrue([for registry in var.images.registries : registry != "" && !strcontains(registry, "://")])
-    error_message = "images.registries must be registries or paths in them, such as us-docker.pkg.dev/my-project, without https://."
+    # The shape of shared/images.py, and Docker's rule for what is a registry.
+    condition = alltrue([
+      for registry in var.images.registries :
+      can(regex("^[a-z0-9]+([._-]+[a-z0-9]+)*(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*/?$", registry)) && can(regex("^([^/]*[.:]|localhost(/|$))", registry))
+    ])
+    error_message = "images.registries must be registries or paths in them, such as us-docker.pkg.dev/my-project, in lower case and without https://."
   }
 }
 
@@ -205,6 +249,11 @@ variable "times" {
   }
 
   validation {
+    condition     = var.times.body == null ? true : var.times.body <= 60
+    error_message = "times.body must be 60 at most: the function ends after 60 s."
+  }
+
+  validation {
     # A stream ends before its function is ended.
     condition     = var.times.stream == null ? true : var.times.stream <= 45
     error_message = "times.stream must be 45 at most: the function ends after 60 s, and the last read may take 10."
@@ -213,58 +262,5 @@ variable "times" {
   validation {
     condition     = var.times.create_deadline == null ? true : var.times.create_deadline <= 45
     error_message = "times.create_deadline must be 45 at most: the function ends after 60 s."
-  }
-}
-
-variable "environment" {
-  description = "Further variables of the functions, such as OTEL_EXPORTER_OTLP_ENDPOINT. No secrets, which have `secret_environment`: whoever may see the function sees these."
-  type        = map(string)
-  default     = {}
-
-  validation {
-    condition = alltrue([
-      for name in keys(var.environment) : can(regex("^[A-Z][A-Z0-9_]*$", name)) && !endswith(name, "EMULATOR_HOST") && !contains(["GOOGLE_CLOUD_PROJECT", "PORT", "THREADS"], name) && !startswith(name, "JENNAH_") && !startswith(name, "SPANNER_") && !startswith(name, "FUNCTION_")
-    ])
-    error_message = "environment must not hold Jennah's own settings, which have variables here, nor PORT, FUNCTION_* or an emulator's address."
-  }
-}
-
-variable "secret_environment" {
-  description = <<-EOT
-    Further variables of the functions whose values are secrets, such as OTEL_EXPORTER_OTLP_HEADERS: a version of a secret
-    of this project's Secret Manager, which is read when an instance starts. Only the functions that are named get the
-    variable, and the right to read that secret. The secret is yours to make, and its value is never in Terraform's state.
-  EOT
-  type = map(object({
-    secret    = string
-    version   = string
-    functions = optional(set(string), ["submission", "scheduling", "notification", "reconciliation"])
-  }))
-  default = {}
-
-  validation {
-    condition = alltrue([
-      for name in keys(var.secret_environment) : can(regex("^[A-Z][A-Z0-9_]*$", name)) && !endswith(name, "EMULATOR_HOST") && !contains(["GOOGLE_CLOUD_PROJECT", "PORT", "THREADS"], name) && !startswith(name, "JENNAH_") && !startswith(name, "SPANNER_") && !startswith(name, "FUNCTION_")
-    ])
-    error_message = "secret_environment must not hold Jennah's own settings, of which none is secret, nor PORT, FUNCTION_* or an emulator's address."
-  }
-
-  validation {
-    condition     = length(setintersection(keys(var.secret_environment), keys(var.environment))) == 0
-    error_message = "secret_environment and environment name the same variable: leave it out of one."
-  }
-
-  validation {
-    condition = alltrue([
-      for entry in values(var.secret_environment) : can(regex("^[A-Za-z0-9_-]{1,255}$", entry.secret)) && can(regex("^[1-9][0-9]*$", entry.version))
-    ])
-    error_message = "secret_environment: secret must be the id of a secret of this project, and version a number: `latest` would change under running functions."
-  }
-
-  validation {
-    condition = alltrue([
-      for entry in values(var.secret_environment) : length(entry.functions) > 0 && length(setsubtract(entry.functions, ["submission", "scheduling", "notification", "reconciliation"])) == 0
-    ])
-    error_message = "secret_environment: functions must be some of submission, scheduling, notification and reconciliation."
   }
 }

@@ -73,6 +73,11 @@ variable "spanner" {
   }
 
   validation {
+    condition     = can(regex("^[0-9A-Za-z*,/-]+( [0-9A-Za-z*,/-]+){4}$", var.spanner.backup_cron))
+    error_message = "spanner.backup_cron must be the five fields of a cron schedule, such as 0 3 * * *, in UTC."
+  }
+
+  validation {
     condition     = var.spanner.backup_days >= 1 && var.spanner.backup_days <= 366
     error_message = "spanner.backup_days must be from 1 to 366."
   }
