@@ -12,6 +12,17 @@ REMOVED_IN_7 = {
 }
 ADDED_IN_7: dict[tuple[str, str], str] = {}
 
+# Blocks that are `dynamic`, and so may be absent.
+DYNAMIC = {
+    ("google_cloudfunctions2_function.functions", "secret_environment_variables"): "each function's own",
+    ("google_monitoring_alert_policy.thresholds", "denominator_aggregations"): "only a ratio has one",
+    ("google_spanner_instance.new", "autoscaling_config"): "unless the size is fixed",
+}
+# Arguments whose changes Terraform leaves alone.
+IGNORED_CHANGES = {
+    "google_spanner_database.new": {"ddl": "the schema is not Terraform's, `jennah migrate` makes it"},
+}
+
 # Variables that functions read and Terraform does not set.
 NOT_SET = {
     "SPANNER_EMULATOR_HOST": "the address of a local stand-in: in production there is none",

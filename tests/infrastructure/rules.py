@@ -20,6 +20,8 @@ RULES: Mapping[str, Rule] = {
     rule.__name__: rule
     for rule in (
         rules_schema.arguments,
+        rules_schema.dynamic,
+        rules_schema.ignored_changes,
         rules_schema.project,
         rules_schema.descriptions,
         rules_schema.references,
