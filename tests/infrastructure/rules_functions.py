@@ -19,16 +19,22 @@ _ARCHIVE = {
 }
 
 
-class _Watched(dict[str, str]):
-    """An environment that remembers what was asked for."""
+class _Watched(Mapping[str, str]):
+    """An environment that remembers what was asked for, however that was. Nobody may ask for all of it."""
 
     def __init__(self) -> None:
-        super().__init__({"GOOGLE_CLOUD_PROJECT": "p", "SPANNER_INSTANCE": "instance"})
+        self._values = {"GOOGLE_CLOUD_PROJECT": "p", "SPANNER_INSTANCE": "instance"}
         self.asked: set[str] = set()
 
-    def get(self, name: str, default: str | None = None) -> str | None:  # type: ignore[override]
+    def __getitem__(self, name: str) -> str:
         self.asked.add(name)
-        return super().get(name, default)
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        raise TypeError("settings are read by their names")
+
+    def __len__(self) -> int:
+        raise TypeError("settings are read by their names")
 
 
 def read_settings() -> set[str]:

@@ -85,7 +85,7 @@ def retries(configuration: Configuration) -> Iterator[str]:
 
 
 def oidc(configuration: Configuration) -> Iterator[str]:
-    """A push proves with a token of the push account that it is ours, at the own address of the topic's service."""
+    """A push goes to its topic's service, and proves with a token of the push account that it is ours."""
     for block in _pushed(configuration):
         push = only(block.body, "push_config")
         token = only(push, "oidc_token")
