@@ -10,17 +10,18 @@ from functools import cache, cached_property
 FUNCTIONS = ("submission", "scheduling", "notification", "reconciliation")
 
 # How the code names what it calls Google by: everything that is called on these is a call to be known.
-_RECEIVERS = {
+RECEIVERS = {
     "snapshot": "spanner",
     "transaction": "spanner",
     "batch": "spanner",
     "target": "spanner",
     "database": "spanner",
     "_database": "spanner",
+    "connect": "spanner",
 }
-# Classes of ours, or of others than Google.
-_OWN = {"BatchClient", "LogClient", "Client"}
-_ADAPTERS = {"batch_client": "batch", "log_client": "logging", "publisher": "pubsub"}
+# The modules that call other services of Google's, and what they name their clients.
+ADAPTERS = {"batch_client": "batch", "log_client": "logging", "publisher": "pubsub"}
+_CLIENTS = {"_client", "client", "connect"}
 
 
 @dataclass(frozen=True)
@@ -72,17 +73,6 @@ class Code:
     def __init__(self, files: Mapping[str, str]) -> None:
         code = {path: _parsed(text) for path, text in files.items()}
         self.modules: Mapping[str, ast.Module] = {_module(path): parsed for path, parsed in code.items()}
-
-    @property
-    def clients(self) -> set[str]:
-        """The classes of Google's clients that are made."""
-        made = {
-            ast.unparse(node.func)
-            for module in self.modules.values()
-            for node in ast.walk(module)
-            if isinstance(node, ast.Call)
-        }
-        return {name for name in made if name.endswith("Client") and name not in _OWN}
 
     @property
     def calls(self) -> set[str]:
@@ -210,11 +200,13 @@ def _function(module: str, name: str, nodes: Iterable[ast.AST], others: set[str]
 def _google_call(module: str, call: ast.Call) -> str | None:
     if not isinstance(call.func, ast.Attribute):
         return None
-    receiver = ast.unparse(call.func.value).rpartition(".")[2]
-    adapter = _ADAPTERS.get(module.removeprefix("shared."))
-    if adapter and receiver == "_client":
+    called = call.func.value
+    # What somebody has just made or got is called by the name of who gave it.
+    receiver = ast.unparse(called.func if isinstance(called, ast.Call) else called).rpartition(".")[2]
+    adapter = ADAPTERS.get(module.removeprefix("shared."))
+    if adapter and (receiver in _CLIENTS or receiver.endswith("Client")):
         return f"{adapter}.{call.func.attr}"
-    return f"{_RECEIVERS[receiver]}.{call.func.attr}" if receiver in _RECEIVERS else None
+    return f"{RECEIVERS[receiver]}.{call.func.attr}" if receiver in RECEIVERS else None
 
 
 @cache

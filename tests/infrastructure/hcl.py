@@ -27,11 +27,13 @@ class Block:
         kind: `google_pubsub_topic`, `data.google_project`, `variable`, `output`, `locals`, `terraform`.
         name: its label; empty where there is none.
         body: its arguments, and as lists of mappings its blocks; `dynamic` blocks stand for what they make.
+        dynamic: the names of those, wherever they are: each may make nothing, which `body` does not show.
     """
 
     kind: str
     name: str
     body: Mapping[str, Any]
+    dynamic: frozenset[str] = frozenset()
 
     @property
     def address(self) -> str:
@@ -59,7 +61,8 @@ def _labelled(kind: str, labelled: Mapping[str, Any]) -> Iterator[Block]:
     if kind in ("resource", "data"):
         for type_, named in labelled.items():
             for name, body in named.items():
-                yield Block(f"data.{type_}" if kind == "data" else type_, name, _plain(body))
+                address = f"data.{type_}" if kind == "data" else type_
+                yield Block(address, name, _plain(body), frozenset(_dynamic(body)))
     elif labelled.get(_MARK):
         yield Block(kind, "", _plain(labelled))
     else:
@@ -77,6 +80,17 @@ def _plain(value: Any) -> Any:
         for name, body in dynamic.items():
             plain[name] = plain.get(name, []) + [_plain(content) for content in body["content"]]
     return plain
+
+
+def _dynamic(value: Any) -> Iterator[str]:
+    if isinstance(value, list):
+        for each in value:
+            yield from _dynamic(each)
+    elif isinstance(value, dict):
+        for made in value.get("dynamic", ()):
+            yield from (_unquoted(name) for name in made if name != _MARK)
+        for inner in value.values():
+            yield from _dynamic(inner)
 
 
 def _unquoted(key: str) -> str:

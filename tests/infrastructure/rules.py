@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from tests.infrastructure import (
     rules_access,
+    rules_code,
     rules_functions,
     rules_messaging,
     rules_operations,
@@ -20,6 +21,8 @@ RULES: Mapping[str, Rule] = {
     rule.__name__: rule
     for rule in (
         rules_schema.arguments,
+        rules_schema.dynamic,
+        rules_schema.ignored_changes,
         rules_schema.project,
         rules_schema.descriptions,
         rules_schema.references,
@@ -40,6 +43,10 @@ RULES: Mapping[str, Rule] = {
         rules_access.least,
         rules_access.waits,
         rules_access.accounts,
+        rules_code.environment_read,
+        rules_code.imports,
+        rules_code.clients_held,
+        rules_code.spanner_names,
         rules_functions.environment,
         rules_functions.threads,
         rules_functions.source,

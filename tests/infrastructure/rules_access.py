@@ -9,7 +9,6 @@ from tests.infrastructure import access
 from tests.infrastructure.calls import FUNCTIONS
 from tests.infrastructure.configuration import Configuration, only, texts
 from tests.infrastructure.hcl import references
-from tests.infrastructure.reviewed import CLIENTS
 
 _PUBLIC = ("allUsers", "allAuthenticatedUsers")
 _SUBMISSION = "google_cloud_run_service_iam_member.submission"
@@ -62,9 +61,6 @@ def bindings(configuration: Configuration) -> Iterator[str]:
 def api_calls(configuration: Configuration) -> Iterator[str]:
     """Every call that the code makes is in the table, and whoever makes it has the permissions."""
     code = configuration.code
-    yield from (
-        f"{name} is a client of Google's that nobody has reviewed" for name in sorted(code.clients - CLIENTS)
-    )
     needs = [need for need in configuration.tables.needs if need.calls]
     known = {call: need for need in needs for call in need.calls}
     made = code.calls

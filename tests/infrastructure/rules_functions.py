@@ -13,18 +13,28 @@ from tests.infrastructure.configuration import Configuration, only
 from tests.infrastructure.reviewed import NOT_SET
 
 _FUNCTION = "google_cloudfunctions2_function.functions"
+_ARCHIVE = {
+    "bucket": "${google_storage_bucket.source.name}",
+    "object": "${google_storage_bucket_object.source.name}",
+}
 
 
-class _Watched(dict[str, str]):
-    """An environment that remembers what was asked for."""
+class _Watched(Mapping[str, str]):
+    """An environment that remembers what was asked for, however that was. Nobody may ask for all of it."""
 
     def __init__(self) -> None:
-        super().__init__({"GOOGLE_CLOUD_PROJECT": "p", "SPANNER_INSTANCE": "instance"})
+        self._values = {"GOOGLE_CLOUD_PROJECT": "p", "SPANNER_INSTANCE": "instance"}
         self.asked: set[str] = set()
 
-    def get(self, name: str, default: str | None = None) -> str | None:  # type: ignore[override]
+    def __getitem__(self, name: str) -> str:
         self.asked.add(name)
-        return super().get(name, default)
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        raise TypeError("settings are read by their names")
+
+    def __len__(self) -> int:
+        raise TypeError("settings are read by their names")
 
 
 def read_settings() -> set[str]:
@@ -79,6 +89,8 @@ def source(configuration: Configuration) -> Iterator[str]:
         yield f"{_FUNCTION}: entry_point must be the function's target"
     if build.get("environment_variables") != {"GOOGLE_FUNCTION_SOURCE": "functions/${each.key}.py"}:
         yield f"{_FUNCTION}: GOOGLE_FUNCTION_SOURCE must name the function's own file"
+    if only(only(build, "source"), "storage_source") != _ARCHIVE:
+        yield f"{_FUNCTION}: the functions must be built from the archive"
     archive = configuration.resource("google_storage_bucket_object.source")
     if archive.get("name") != "functions/${filesha256(var.source_archive)}.zip":
         yield "google_storage_bucket_object.source must be named after its content: else no change is seen"

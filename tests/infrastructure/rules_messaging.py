@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,6 +10,9 @@ from tests.infrastructure.configuration import Configuration, only
 from tests.infrastructure.hcl import Block, references
 
 _PUSH_ACCOUNT = "${google_service_account.push.email}"
+_DEAD = "${google_pubsub_topic.dead[each.key].id}"
+_SERVICE = "${google_cloudfunctions2_function.functions[each.value.function].service_config[0].uri}"
+_WEEK = "604800s"
 
 
 def _pushed(configuration: Configuration) -> Iterator[Block]:
@@ -26,11 +28,11 @@ def _keeping(configuration: Configuration) -> Iterator[Block]:
 
 
 def subscribed(configuration: Configuration) -> Iterator[str]:
-    """Every topic has a subscription for each of its names."""
+    """Every topic has a subscription for each of its names, and that is of the topic of that name."""
     subscriptions = [*_pushed(configuration), *_keeping(configuration)]
     for topic in configuration.resources("google_pubsub_topic"):
         if topic.kind == "google_pubsub_topic" and not any(
-            topic.address in references(block.body.get("topic"))
+            block.body.get("topic") == f"${{{topic.address}[each.key].id}}"
             and block.body.get("for_each") == topic.body.get("for_each")
             for block in subscriptions
         ):
@@ -38,12 +40,12 @@ def subscribed(configuration: Configuration) -> Iterator[str]:
 
 
 def dead_letters(configuration: Configuration) -> Iterator[str]:
-    """What can't be delivered is kept, in a topic whose subscription is nobody's but an operator's."""
+    """What can't be delivered is kept, for each topic in one of its own that nobody but an operator reads."""
     kept = {name for block in _keeping(configuration) for name in references(block.body["topic"])}
     for block in _pushed(configuration):
         policy = only(block.body, "dead_letter_policy")
-        if not references(policy.get("dead_letter_topic")) & kept:
-            yield f"{block.address} has no dead-letter topic with a subscription that keeps"
+        if policy.get("dead_letter_topic") != _DEAD or not references(_DEAD) <= kept:
+            yield f"{block.address} has no dead-letter topic of its own with a subscription that keeps"
         if policy.get("max_delivery_attempts") != "${each.value.deliveries}":
             yield f"{block.address}: max_delivery_attempts must be the topic's own"
     yield from _kept(configuration)
@@ -65,28 +67,32 @@ def _kept(configuration: Configuration) -> Iterator[str]:
 
 
 def retries(configuration: Configuration) -> Iterator[str]:
-    """A refused message comes again, later each time."""
+    """A refused message comes again, later each time, and waits so long as Pub/Sub lets it."""
     for block in _pushed(configuration):
         policy = only(block.body, "retry_policy")
         if not {"minimum_backoff", "maximum_backoff"} <= policy.keys():
             yield f"{block.address} has no retry policy: Pub/Sub would repeat at once, without end"
+        elif policy["minimum_backoff"] != "1s":
+            yield f"{block.address}: minimum_backoff must be 1 s, below each topic's most_backoff"
+        if block.body.get("message_retention_duration") != "${each.value.retention}":
+            yield f"{block.address}: message_retention_duration must be the topic's own"
     for name, topic in configuration.locals["topics"].items():
         if not 10 <= _seconds(topic["most_backoff"]) <= 600:
             yield f"local.topics.{name}: most_backoff must be 10 to 600 s"
+        # A tick that nobody took is worthless as soon as the next one comes.
+        if name != "ticks" and topic["retention"] != _WEEK:
+            yield f"local.topics.{name}: retention must be {_WEEK}, messages wait while a function can't run"
 
 
 def oidc(configuration: Configuration) -> Iterator[str]:
-    """A push proves with a token of the push account that it is ours, at the service's own address."""
+    """A push goes to its topic's service, and proves with a token of the push account that it is ours."""
     for block in _pushed(configuration):
         push = only(block.body, "push_config")
         token = only(push, "oidc_token")
         if token.get("service_account_email") != _PUSH_ACCOUNT:
             yield f"{block.address}: pushes must bear a token of the push account"
-        if not re.search(
-            r"google_cloudfunctions2_function\.functions\[.*\]\.service_config\[0\]\.uri\}$",
-            str(push.get("push_endpoint")),
-        ):
-            yield f"{block.address}: internal ingress admits pushes at service_config[0].uri only"
+        if push.get("push_endpoint") != _SERVICE:
+            yield f"{block.address}: pushes must go to the topic's function, at service_config[0].uri"
         if token.get("audience") != push.get("push_endpoint"):
             yield f"{block.address}: Cloud Run takes tokens only whose audience is its own address"
 

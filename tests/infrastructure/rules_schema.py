@@ -8,7 +8,14 @@ from typing import Any
 
 from tests.infrastructure.configuration import Configuration, texts
 from tests.infrastructure.hcl import META, Block
-from tests.infrastructure.reviewed import ADDED_IN_7, OTHER_SERVICES, REMOVED_IN_7, SERVICES
+from tests.infrastructure.reviewed import (
+    ADDED_IN_7,
+    DYNAMIC,
+    IGNORED_CHANGES,
+    OTHER_SERVICES,
+    REMOVED_IN_7,
+    SERVICES,
+)
 
 
 def arguments(configuration: Configuration) -> Iterator[str]:
@@ -61,6 +68,23 @@ def _unfit(attribute: tuple[str, str], value: Any) -> str | None:
     if isinstance(value, list) and not type_.startswith("list"):
         return "is no list"
     return None
+
+
+def dynamic(configuration: Configuration) -> Iterator[str]:
+    """Blocks that may be absent are reviewed: other rules take what is in a `dynamic` one as always there."""
+    found = {(block.address, name) for block in configuration.blocks for name in block.dynamic}
+    yield from (f"{address}: {name} may be absent" for address, name in sorted(found - DYNAMIC.keys()))
+    yield from (f"{address}: {name} is always there" for address, name in sorted(DYNAMIC.keys() - found))
+
+
+def ignored_changes(configuration: Configuration) -> Iterator[str]:
+    """What is written is what is deployed: no change is ignored but the reviewed ones."""
+    for block in configuration.blocks:
+        for lifecycle in block.body.get("lifecycle", ()):
+            ignored, may = lifecycle.get("ignore_changes", []), IGNORED_CHANGES.get(block.address, {})
+            for name in ignored if isinstance(ignored, list) else [ignored]:
+                if name.strip("${}") not in may:
+                    yield f"{block.address}: changes of {name} would be ignored"
 
 
 def project(configuration: Configuration) -> Iterator[str]:

@@ -18,6 +18,8 @@ from tests.infrastructure.planning import Plan
 
 # Names and words for people; the project is a rule's affair.
 _WORDS = {"description", "display_name", "documentation", "labels", "user_labels", "project"}
+# What is held to something else: settings to `environment`, and the archive, never the same, to a rule.
+_ELSEWHERE = ("service_config.environment_variables.", "build_config.source.storage_source.object")
 
 
 @cache
@@ -55,7 +57,11 @@ def resources(plan: Plan, schema: Mapping[str, Any]) -> Iterator[str]:
         for address, values in _instances(entry)
     }
     found = {
-        address: dict(_flat(_said(schema[_kind(address)], body)))
+        address: {
+            path: value
+            for path, value in _flat(_said(schema[_kind(address)], body))
+            if not path.startswith(_ELSEWHERE)
+        }
         for address, body in plan.items()
         if _kind(address) in kinds
     }
