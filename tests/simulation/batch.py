@@ -20,6 +20,8 @@ _LATEST_CREATE = 500.0
 _LATEST_CANCEL = 60.0
 # When a job is queued for too long, and until when the platform must have given it up.
 _QUEUED_TOO_LONG, _GIVEN_UP = 24 * 3600.0, 26 * 3600.0
+# Longer than a world is given to become quiet: only its own job may still wait then.
+_HINDERED = 14 * 3600.0
 _PREEMPTED, _VM_LOST, _TOO_LONG = 50001, 50002, 50005
 # Not the code of a task, but that of a job which failed and has no task that ran.
 _NO_CODE = -1
@@ -94,6 +96,7 @@ class SimulatedBatch:
         gone: what it had and lost, because it was deleted outside.
         coming: names of jobs that a create will still make, with how many creates are under way.
         notify: sends a notification: the job and the state that it entered.
+        hindered: for so many seconds whoever looks at a job that is deadly, or slow, is hindered.
         observer, creating, looking, cancelling, unstopped: who is told of each job made, each CreateJob (with
             its request id), GetJob and CancelJob before it is answered, and each job that was left queued.
     """
@@ -109,6 +112,7 @@ class SimulatedBatch:
     looking: Callable[[str], None] = lambda _: None
     cancelling: Callable[[str], None] = lambda _: None
     unstopped: Callable[[BatchJob], None] = lambda _: None
+    hindered: float = _HINDERED
     _made: int = 0
     _refused: tuple[float, float] = (0.0, 0.0)
 
@@ -268,7 +272,11 @@ class SimulatedBatch:
             self.world.plan.effect(Site.LIFE, Fault.STUCK)
 
     def _require_given_up(self, job: BatchJob) -> None:
-        """No machine was found in a day. By now the platform should have stopped it."""
+        """No machine was found in a day. The platform should have stopped it, if it could look at it."""
+        late = job.deadly_until + _GIVEN_UP - _QUEUED_TOO_LONG - self.world.time
+        if late > 0:
+            self.world.at(late, lambda: self._require_given_up(job))
+            return
         if job.state is BatchState.QUEUED and self._moves(job):
             self.unstopped(job)
 

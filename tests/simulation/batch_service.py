@@ -23,8 +23,6 @@ from tests.simulation.world import Violation
 
 _PAGE = 2  # small, so that there are several
 _LAG = 90.0
-# Longer than a world is given to become quiet: only its own job may still wait then.
-_HINDERED = 14 * 3600.0
 _SLOW_PAGES, _SLOW_PAGE, _LONGEST_CALL = 10, 7.0, 12.0
 _SHARE_DEDUPLICATED = 0.5
 
@@ -195,9 +193,9 @@ class BatchService:
             fault = None
         job = self._find(name)
         if fault is Fault.DEADLY:
-            job.deadly_until = world.time + _HINDERED
+            job.deadly_until = world.time + self._batch.hindered
         elif fault is Fault.SLOW_TASKS:
-            job.slow_until = world.time + _HINDERED
+            job.slow_until = world.time + self._batch.hindered
             job.task_page = world.rng.choice((0, _SLOW_PAGES - 1))
         if job.deadly_until > world.time:
             world.kill()

@@ -47,6 +47,8 @@ Faults = tuple[tuple[int, Fault], ...]
 
 # With it, Batch takes its time with each state, so that each cancel comes in the one that it is named for.
 _WORLD = 2
+# An hour, not most of a day: every tick of it is a crossing, and each is paired with all others.
+_HINDERED = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ def live(scenario: str, faults: Faults, *, trace: list[str] | None = None) -> Li
     try:
         with alarm():
             tenants = Tenants(world, [SCENARIOS[scenario]])
+            tenants.platform.batch.hindered = _HINDERED
             liveness(world, tenants.platform, lambda: None)
             unexpected.check()
         path = [step["ToStatus"] for _, step in sorted(tenants.platform.judge.steps.items())]
