@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -137,8 +138,10 @@ def main(
         int, typer.Option(min=1, help="How often each is measured, each time on fresh emulators.")
     ] = 5,
     full: Annotated[bool, typer.Option("--full", help=f"{_JOBS_FULL:,} jobs in a run, not {_JOBS}.")] = False,
-    jobs: Annotated[int | None, typer.Option(min=1, help="How many jobs in a run, instead.")] = None,
-    stored: Annotated[int | None, typer.Option(min=1, help="How many jobs `growth` stores, instead.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=2, help="How many jobs in a run, instead.")] = None,
+    stored: Annotated[
+        int | None, typer.Option(min=growth.FEW + 1, help="How many jobs `growth` stores, instead.")
+    ] = None,
     json: Annotated[Path | None, typer.Option(help="Write everything that was measured.")] = None,
     plot: Annotated[
         Path | None, typer.Option(help="Write a plot: .png or .svg (needs the extra `bench`).")
@@ -156,6 +159,8 @@ def main(
         plot=plot,
     )
     try:
+        for path in filter(None, (json, plot)):
+            _require_place(path)
         if plot:
             _require_plotting(plot)
         require_emulators()
@@ -171,6 +176,16 @@ def main(
             seconds=seconds,
         )
     )
+
+
+def _require_place(path: Path) -> None:
+    """A run of minutes must not end with nowhere to write what it found."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise RunFailed(f"{path} can't be written: {error.strerror}.") from None
 
 
 def _require_plotting(path: Path) -> None:

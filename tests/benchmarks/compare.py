@@ -26,6 +26,7 @@ from rich.table import Table
 from jennah.local.processes import LocalCloudError
 from jennah.local.services import CHECKOUT
 from jennah.render import show, table
+from tests.benchmarks.__main__ import FigureName
 from tests.benchmarks.report import number, require_emulators
 from tests.chaos.scene import Progress, RunFailed, run_in_folder
 
@@ -154,10 +155,12 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command()
 def main(
     base: Annotated[str, typer.Argument(help="The earlier commit.")],
-    figures: Annotated[list[str] | None, typer.Argument(help="Which figures; all without one.")] = None,
+    figures: Annotated[
+        list[FigureName] | None, typer.Argument(help="Which figures; all without one.")
+    ] = None,
     *,
     runs: Annotated[int, typer.Option(min=1, help="How often each is measured in either.")] = 5,
-    jobs: Annotated[int | None, typer.Option(min=1, help="How many jobs in a run.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=2, help="How many jobs in a run.")] = None,
 ) -> None:
     """Measure this checkout and an earlier commit in turns."""
     if not base:

@@ -130,6 +130,8 @@ class Row:
             "highest": max(self.values),
             "floor": {"name": measure.floor, "median": self.floor},
             "ratio": self.ratio,
+            "lowest_ratio": min(sample.ratio for sample in self.samples),
+            "highest_ratio": max(sample.ratio for sample in self.samples),
             "goal": str(measure.goal) if measure.goal else None,
             "met": self.met,
             "runs": [

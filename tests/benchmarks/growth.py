@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from google.cloud.spanner_v1 import KeySet
+from google.cloud.spanner_v1.database import Database
+
 from jennah.local.processes import Processes
 from tests.benchmarks.figures import Bound, Goal, Measure, Run, Sample, percentile
 from tests.benchmarks.floors import clients_beside, start_noop
@@ -52,7 +55,9 @@ class _Found:
 
 
 def measure(life: Life, folder: Path, *, many: int, number: int, say: Callable[[str], None]) -> Run:
-    """One run: beside `FEW` stored jobs of one tenant, and beside `many` of a thousand.
+    """One run: beside `FEW` stored jobs of one tenant, and beside `many` of a thousand and one.
+
+    The jobs that are measured are that one's, and so is half of those that are stored.
 
     Args:
         life: what bare clients do.
@@ -69,19 +74,31 @@ def measure(life: Life, folder: Path, *, many: int, number: int, say: Callable[[
         found[stored] = _beside(stored, sizes[stored], place, life, say)
     samples = []
     for large, small in zip(found[many], found[FEW], strict=True):
-        for name, unit, goal, values in (
+        shown: list[tuple[str, str, Goal | None, float, float]] = [
             (
                 f"{large.name}, by its floor",
                 "x",
                 large.goal,
-                (large.value / large.bare, small.value / small.bare),
+                large.value / large.bare,
+                small.value / small.bare,
             ),
-            (large.name, large.unit, None, (large.value, small.value)),
-            (large.bare_name, large.unit, None, (large.bare, small.bare)),
-        ):
+            (large.name, large.unit, None, large.value, small.value),
+            (large.bare_name, large.unit, None, large.bare, small.bare),
+        ]
+        if large.unit == "ms":  # of what the emulator takes longer, nothing is left in it
+            less = (large.value - large.bare, small.value - small.bare)
+            shown.append((f"{large.name}, less its floor", "ms", None, *less))
+        for name, unit, goal, value, floor in shown:
             measured = Measure(FIGURE, f"{name}, {many:,} stored", unit, f"{FEW:,} stored", goal)
-            samples.append(Sample(measured, *values))
+            samples.append(Sample(measured, value, floor))
     return Run(samples, {"stored": many, "tenants": _TENANTS})
+
+
+def _tenant_of(database: Database) -> str:
+    """The tenant whose jobs are measured: the only one so far."""
+    with database.snapshot() as snapshot:
+        ((tenant,),) = snapshot.read("Tenants", ["TenantId"], KeySet(all_=True))
+    return str(tenant)
 
 
 def _beside(stored: int, tenants: int, folder: Path, life: Life, say: Callable[[str], None]) -> list[_Found]:
@@ -91,14 +108,14 @@ def _beside(stored: int, tenants: int, folder: Path, life: Life, say: Callable[[
         noop = start_noop(stack.enter_context(Processes(folder / "noop")), "called")
         say(f"storing {stored:,} jobs")
         database = open_database(whole.cloud)
-        fill(database, stored, tenants=tenants)
+        fill(database, stored, tenants=tenants, own=_tenant_of(database))
         bare = bare_client(whole.cloud, life)
 
         say(f"jobs, one after the other, beside {stored:,}")
         for _ in range(_WARM + _ALONE):
             whole.run(1)
         told = percentile(latest(whole, _ALONE), 50)
-        pushed = percentile(pushes_of(whole.cloud, noop, _PUSHES), 50)
+        pushed = percentile(pushes_of(whole.cloud, noop, _PUSHES, alone=True), 50)
         noted = percentile(bare_calls(bare, life, "notification", _ALONE), 50)
 
         say(f"lifecycles, beside {stored:,}")

@@ -74,8 +74,15 @@ def _notified(whole: WholeCloud, jobs: int) -> list[float]:
     return latest(whole, jobs)
 
 
-def pushes_of(cloud: LocalCloud, noop: str, count: int) -> list[float]:
-    """How many seconds after it was published each message was in the hands of a function."""
+def pushes_of(cloud: LocalCloud, noop: str, count: int, *, alone: bool = False) -> list[float]:
+    """How many seconds after it was published each message was in the hands of a function.
+
+    Args:
+        cloud: whose emulator it is.
+        noop: the function.
+        count: of the messages.
+        alone: publish each when the last has come; else at `RATE`.
+    """
     project, host = cloud.env["GOOGLE_CLOUD_PROJECT"], cloud.address_of("pubsub")
     LocalPubsub(host, project).create_pushed_topic(_TOPIC, noop)
     with grpc.insecure_channel(host) as channel:
@@ -86,12 +93,19 @@ def pushes_of(cloud: LocalCloud, noop: str, count: int) -> list[float]:
             published[str(number)] = time.time()
             message = PubsubMessage(attributes={"number": str(number)})
             client.publish(topic=f"projects/{project}/topics/{_TOPIC}", messages=[message])
+            if alone:
+                _wait_for(noop, len(published))
+    arrived = _wait_for(noop, len(published))
+    return [arrived[number] - at for number, at in published.items()][_WARM:]
+
+
+def _wait_for(noop: str, count: int) -> dict[str, float]:
     deadline = time.monotonic() + _SECONDS
-    while len(arrived := _arrivals(noop)) < len(published):
+    while len(arrived := _arrivals(noop)) < count:
         if time.monotonic() > deadline:
             raise RunFailed(f"the emulator did not push every message in {_SECONDS:.0f} s.")
         time.sleep(_LOOK_SECONDS)
-    return [arrived[number] - at for number, at in published.items()][_WARM:]
+    return arrived
 
 
 def _arrivals(noop: str) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Counting what is pushed to functions: a door before each, which passes everything on."""
+"""Counting what is pushed to functions: a door before each, which passes everything on, some of it twice."""
 
 from __future__ import annotations
 
@@ -22,10 +22,15 @@ class CountedPushes:
 
     Attributes:
         pushes: that were answered so far, by function.
+        doubled: how many of them were a push for the second time.
+        every: each so-and-so-manieth push to a function is made twice; None for none.
     """
 
     def __init__(self, cloud: LocalCloud) -> None:
         self.pushes: Counter[str] = Counter()
+        self.doubled = 0
+        self.every: int | None = None
+        self._came: Counter[str] = Counter()
         self._cloud = cloud
         self._servers: dict[str, ThreadingHTTPServer] = {}
 
@@ -57,22 +62,34 @@ class CountedPushes:
         connection.close()
 
     def _door(self, function: str) -> type[BaseHTTPRequestHandler]:
-        pushes, counting, cloud = self.pushes, threading.Lock(), self._cloud
+        counted, counting = self, threading.Lock()
 
         class Door(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                connection = http.client.HTTPConnection(cloud.address_of(function), timeout=_SECONDS)
+                with counting:
+                    counted._came[function] += 1
+                    twice = counted.every is not None and counted._came[function] % counted.every == 0
+                status, answer = self._pass_on(body)
+                if twice:
+                    self._pass_on(body)
+                    with counting:
+                        counted.doubled += 1
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def _pass_on(self, body: bytes) -> tuple[int, bytes]:
+                address = counted._cloud.address_of(function)
+                connection = http.client.HTTPConnection(address, timeout=_SECONDS)
                 connection.request("POST", urlsplit(self.path).path, body, dict(self.headers))
                 answer = connection.getresponse()
                 passed = answer.read()
                 connection.close()
                 with counting:
-                    pushes[function] += 1
-                self.send_response(answer.status)
-                self.send_header("Content-Length", str(len(passed)))
-                self.end_headers()
-                self.wfile.write(passed)
+                    counted.pushes[function] += 1
+                return answer.status, passed
 
             def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - its name there
                 pass

@@ -19,7 +19,7 @@ from tests.benchmarks.recording import ROLES, Call, Life, new_ids
 from tests.benchmarks.team import Task, serve
 
 _WARM: Final = 5
-_THREADS: Final = 2  # as many requests as the Pub/Sub emulator lets a function have at once
+_THREADS: Final = 4  # with more, the emulator does no more lives a second
 _IN_A_COMMIT: Final = 20  # lives that are put there together
 _PAUSE_SECONDS: Final = 0.02  # at most, after a commit that the emulator aborted: one is served at a time
 

@@ -45,7 +45,7 @@ def summary(rows: Sequence[Row]) -> Table:
         )
     )
     for row in rows:
-        measure = row.measure
+        measure, ratios = row.measure, [sample.ratio for sample in row.samples]
         met = {True: Text("yes", "green"), False: Text("no", "red"), None: Text("-")}[row.met]
         shown.add_row(
             measure.figure,
@@ -55,7 +55,7 @@ def summary(rows: Sequence[Row]) -> Table:
             measure.unit,
             measure.floor,
             number(row.floor),
-            f"{row.ratio:.2f}",
+            f"{row.ratio:.2f} ({min(ratios):.2f}-{max(ratios):.2f})",
             str(measure.goal or "-"),
             met,
         )

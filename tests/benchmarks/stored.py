@@ -19,9 +19,10 @@ _LIFE = (None, "PENDING", "SCHEDULED", "RUNNING", "COMPLETED")
 _TIMES = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=second) for second in range(4)]
 
 
-def fill(database: Database, count: int, *, tenants: int = 10) -> None:
-    """Insert `count` finished jobs of so many tenants, with their histories and attempts.
+def fill(database: Database, count: int, *, tenants: int = 10, own: str | None = None) -> None:
+    """Insert `count` finished jobs of so many new tenants, with their histories and attempts.
 
+    Half of them are of the tenant `own` instead, if one is named, which is there.
     The emulator takes 500 to 1,000 of them a second in commits of 20 jobs, and is slower with smaller and
     with larger ones.
     """
@@ -29,7 +30,8 @@ def fill(database: Database, count: int, *, tenants: int = 10) -> None:
     with database.batch() as batch:
         batch.insert("Tenants", ["TenantId", "CreatedAt"], [[tenant, _TIMES[0]] for tenant in ids])
     for start in range(0, count, _IN_A_COMMIT):
-        tenant = ids[start // _IN_A_COMMIT % tenants]
+        number = start // _IN_A_COMMIT
+        tenant = own if own and number % 2 else ids[number // (2 if own else 1) % tenants]
         keys = [JobKey(tenant, str(uuid.uuid4())) for _ in range(min(_IN_A_COMMIT, count - start))]
         names = [(f"{_PARENT}/jobs/{batch_id(key, 1)}", f"uid-{key.job_id}") for key in keys]
         with database.batch() as batch:
