@@ -52,6 +52,12 @@ def ended(server: Server, *commands: str, state: str = "SUCCEEDED", **fields: An
     return job_id
 
 
+@pytest.fixture(scope="module")
+def one_line(server: Server) -> str:
+    """A job that has written one."""
+    return ended(server, *sh("echo line"))
+
+
 def sh(text: str) -> tuple[str, ...]:
     return ("sh", "-c", text)
 
@@ -193,11 +199,12 @@ def test_following_a_long_log_does_not_wait_between_its_parts(server: Server) ->
         (["1", "2026-01-01T00:00:00Z", "x" * 1001], 400),
     ],
 )
-def test_a_token_that_somebody_made_opens_nothing(server: Server, position: list[str], status: int) -> None:
-    job_id = ended(server, *sh("echo line"))
-    token = encode_token(position, query=("logs", *server.key(job_id), "0"))
+def test_a_token_that_somebody_made_opens_nothing(
+    server: Server, one_line: str, position: list[str], status: int
+) -> None:
+    token = encode_token(position, query=("logs", *server.key(one_line), "0"))
     answer = server.client.get(
-        f"/v1/jobs/{job_id}/logs", headers=server.headers, params={"page_token": token}
+        f"/v1/jobs/{one_line}/logs", headers=server.headers, params={"page_token": token}
     )
     assert answer.status_code == status
     if status == 200:
