@@ -115,7 +115,7 @@ def _beside(stored: int, tenants: int, folder: Path, life: Life, say: Callable[[
         for _ in range(_WARM + _ALONE):
             whole.run(1)
         told = percentile(latest(whole, _ALONE), 50)
-        pushed = percentile(pushes_of(whole.cloud, noop, _PUSHES, alone=True), 50)
+        pushed = percentile(pushes_of(whole.cloud, noop, _PUSHES, together=life.notifications), 50)
         noted = percentile(bare_calls(bare, life, "notification", _ALONE), 50)
 
         say(f"lifecycles, beside {stored:,}")

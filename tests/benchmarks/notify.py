@@ -74,29 +74,32 @@ def _notified(whole: WholeCloud, jobs: int) -> list[float]:
     return latest(whole, jobs)
 
 
-def pushes_of(cloud: LocalCloud, noop: str, count: int, *, alone: bool = False) -> list[float]:
+def pushes_of(cloud: LocalCloud, noop: str, count: int, *, together: int = 0) -> list[float]:
     """How many seconds after it was published each message was in the hands of a function.
 
     Args:
         cloud: whose emulator it is.
         noop: the function.
         count: of the messages.
-        alone: publish each when the last has come; else at `RATE`.
+        together: publish so many one after the other, as Batch does for a job, the next ones when all have
+            come, and count the last of them; else all at `RATE`.
     """
     project, host = cloud.env["GOOGLE_CLOUD_PROJECT"], cloud.address_of("pubsub")
     LocalPubsub(host, project).create_pushed_topic(_TOPIC, noop)
     with grpc.insecure_channel(host) as channel:
         client = PublisherClient(transport=PublisherGrpcTransport(channel=channel))
         began, published = time.monotonic(), {}
-        for number in range(_WARM + count):
-            time.sleep(max(0.0, began + number / RATE - time.monotonic()))
+        for number in range((_WARM + count) * max(together, 1)):
+            if not together:
+                time.sleep(max(0.0, began + number / RATE - time.monotonic()))
             published[str(number)] = time.time()
             message = PubsubMessage(attributes={"number": str(number)})
             client.publish(topic=f"projects/{project}/topics/{_TOPIC}", messages=[message])
-            if alone:
+            if together and len(published) % together == 0:
                 _wait_for(noop, len(published))
     arrived = _wait_for(noop, len(published))
-    return [arrived[number] - at for number, at in published.items()][_WARM:]
+    took = [arrived[number] - at for number, at in published.items()]
+    return took[max(together, 1) - 1 :: max(together, 1)][_WARM:]
 
 
 def _wait_for(noop: str, count: int) -> dict[str, float]:
