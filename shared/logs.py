@@ -138,12 +138,10 @@ class Logs:
         if not page_token:
             return attempt, None
         number, at, line_id = decode_token(page_token, query=_query(key, task), size=3)
-        if not re.fullmatch(r"[1-9][0-9]{0,8}", number):
+        if not re.fullmatch(r"[1-9][0-9]{0,8}", number) or len(line_id) > _LONGEST_ID:
             raise InvalidArgument.of_field("page_token", "is not a token of this API")
         if at:
             require_time(at)
-        if len(line_id) > _LONGEST_ID:
-            raise InvalidArgument.of_field("page_token", "is not a token of this API")
         if attempt not in {None, int(number)}:
             raise InvalidArgument.of_field("page_token", "belongs to another query")
         return int(number), LogPlace(at, line_id) if at else None

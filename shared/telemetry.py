@@ -24,10 +24,11 @@ _logger = logging.getLogger("shared")
 MOST_CHARACTERS: Final = 2000
 """Of one text in a line; of an exception the last 8,000."""
 MOST_LINE_CHARACTERS: Final = 64 * 1024
+"""Cloud Logging takes 256 KiB."""
+
 # What a line keeps that would be longer, beside its message.
 _LEAST = (LogField.SEVERITY, LogField.TIME, "event", LogField.TRACE, LogField.SPAN_ID)
 _LABELLED = (*_LEAST, LogField.LABELS)
-"""Cloud Logging takes 256 KiB."""
 
 _MOST_TRACEBACK = 8000
 _CUT = " [cut]"

@@ -58,9 +58,8 @@ def measure(life: Life, jobs: int, folder: Path, say: Callable[[str], None]) -> 
             "JENNAH_TICK_SECONDS": "86400",
         }
         say("starting")
-        whole = WholeCloud(
-            folder, settings, warm=_WARM, commands=_COMMANDS
-        )  # the wires ask where it is while it is entered
+        # The wires ask where it is while it is entered.
+        whole = WholeCloud(folder, settings, warm=_WARM, commands=_COMMANDS)
         stack.enter_context(whole)
         faults = stack.enter_context(BatchFaults(whole.cloud.address_of("batch")))
         pushed = stack.enter_context(CountedPushes(whole.cloud))

@@ -110,7 +110,12 @@ class Row:
     @property
     def ratio(self) -> float:
         """The median of the runs' ratios: whatever slows a run down meets its value and its floor alike."""
-        return statistics.median(sample.ratio for sample in self.samples)
+        return statistics.median(self.ratios)
+
+    @property
+    def ratios(self) -> list[float]:
+        """One for each run."""
+        return [sample.ratio for sample in self.samples]
 
     @property
     def met(self) -> bool | None:
@@ -130,8 +135,8 @@ class Row:
             "highest": max(self.values),
             "floor": {"name": measure.floor, "median": self.floor},
             "ratio": self.ratio,
-            "lowest_ratio": min(sample.ratio for sample in self.samples),
-            "highest_ratio": max(sample.ratio for sample in self.samples),
+            "lowest_ratio": min(self.ratios),
+            "highest_ratio": max(self.ratios),
             "goal": str(measure.goal) if measure.goal else None,
             "met": self.met,
             "runs": [

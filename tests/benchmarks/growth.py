@@ -8,7 +8,6 @@ tests/verify/test_growth.py.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -125,7 +124,7 @@ def _beside(stored: int, tenants: int, folder: Path, life: Life, say: Callable[[
         say(f"{RATE:.0f} submissions a second, beside {stored:,}")
         commit = percentile(bare_calls(bare, life, "submission", _SUBMISSIONS), 50)
         nothing = Load(urlsplit(noop).netloc, RATE, _THREADS, "nobody")
-        request = statistics.median(answered(nothing, _PUSHES, 204))
+        request = percentile(answered(nothing, _PUSHES, 204), 50)
         pause(whole.cloud, database)
         load = Load(whole.host, RATE, _THREADS, whole.token)
         answered(load, _WARM, 201)

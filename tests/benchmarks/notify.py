@@ -85,11 +85,12 @@ def pushes_of(cloud: LocalCloud, noop: str, count: int, *, together: int = 0) ->
             come, and count the last of them; else all at `RATE`.
     """
     project, host = cloud.env["GOOGLE_CLOUD_PROJECT"], cloud.address_of("pubsub")
+    size = together or 1
     LocalPubsub(host, project).create_pushed_topic(_TOPIC, noop)
     with grpc.insecure_channel(host) as channel:
         client = PublisherClient(transport=PublisherGrpcTransport(channel=channel))
         began, published = time.monotonic(), {}
-        for number in range((_WARM + count) * max(together, 1)):
+        for number in range((_WARM + count) * size):
             if not together:
                 time.sleep(max(0.0, began + number / RATE - time.monotonic()))
             published[str(number)] = time.time()
@@ -99,7 +100,7 @@ def pushes_of(cloud: LocalCloud, noop: str, count: int, *, together: int = 0) ->
                 _wait_for(noop, len(published))
     arrived = _wait_for(noop, len(published))
     took = [arrived[number] - at for number, at in published.items()]
-    return took[max(together, 1) - 1 :: max(together, 1)][_WARM:]
+    return took[size - 1 :: size][_WARM:]
 
 
 def _wait_for(noop: str, count: int) -> dict[str, float]:

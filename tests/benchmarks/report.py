@@ -45,7 +45,7 @@ def summary(rows: Sequence[Row]) -> Table:
         )
     )
     for row in rows:
-        measure, ratios = row.measure, [sample.ratio for sample in row.samples]
+        measure, ratios = row.measure, row.ratios
         met = {True: Text("yes", "green"), False: Text("no", "red"), None: Text("-")}[row.met]
         shown.add_row(
             measure.figure,

@@ -9,7 +9,7 @@ import random
 from collections import Counter
 from collections.abc import Mapping
 
-from tests.simulation.faults import Fault, Site
+from tests.simulation.faults import Exactly, Site
 from tests.simulation.seeds import HOUR, Tenants, Wish
 from tests.simulation.world import World
 
@@ -19,24 +19,6 @@ _BATCH = (Site.CREATE, Site.GET, Site.TASKS, Site.LIST, Site.CANCEL)
 _MOST_STEPS = 10_000
 # Both ways in which reconciliation looks at jobs, and either set of notifications, are among these worlds.
 _WORLDS = range(1, 21)
-
-
-class NoFaults:
-    """All is well. `crossed` counts where the platform meets the world."""
-
-    def __init__(self) -> None:
-        self.crossed: Counter[Site] = Counter()
-
-    def draw(self, site: Site) -> Fault | None:
-        """As `faults.Plan.draw`."""
-        self.crossed[site] += 1
-        return None
-
-    def void(self, site: Site, fault: Fault) -> None:
-        """As `faults.Plan.void`."""
-
-    def effect(self, site: Site, fault: Fault) -> None:
-        """As `faults.Plan.effect`."""
 
 
 def measure(minutes: int = MINUTES) -> Mapping[str, int]:
@@ -55,7 +37,7 @@ def measure(minutes: int = MINUTES) -> Mapping[str, int]:
 
 
 def _live(seed: int, minutes: int) -> Counter[str]:
-    plan = NoFaults()
+    plan = Exactly({})
     world = World(random.Random(seed), plan)
     tenants = Tenants(world, [Wish(tenant=0, script=(f"run{minutes * 60}",))])
     world.run(until=minutes * 60 + 4 * HOUR, most_steps=_MOST_STEPS)
@@ -65,7 +47,7 @@ def _live(seed: int, minutes: int) -> Counter[str]:
     world.close()
     assert len(ended) == 1
     assert ended[0] >= minutes * 60
-    crossed = plan.crossed
+    crossed = Counter(plan.crossed)
     return Counter(
         {
             "Spanner RPCs": crossed[Site.READ] + crossed[Site.COMMIT],
