@@ -92,12 +92,17 @@ class Dispatch:
                 drop(Ignored.STALE, why, job.key, _MESSAGE, attempt=message.attempt, job=job)
         elif job.status is JobStatus.PENDING and job.attempt == message.attempt and self._follower.due(job):
             if self._switches.dispatch_paused():
-                self._transitions.touch_all([self._follower.paused(job)])
+                self._hold(job)
             else:
                 self._start(job)
         else:
             reason, why = _unwanted(job, message)
             drop(reason, why, job.key, _MESSAGE, attempt=message.attempt, job=job)
+
+    def _hold(self, job: Job) -> None:
+        """Leave the job to its next look, which says why it waits in one commit with those of others."""
+        if not self._follower.seen_soon(job):
+            self._transitions.touch_all([self._follower.paused(job)])
 
     def _start(self, job: Job) -> None:
         name = batch_name(job)

@@ -177,6 +177,11 @@ class Follower:
         at = self._now() + shortest + max(longest - shortest, timedelta()) * self._jitter()
         return Touch(job=job, next_check_at=at, not_before=at, status_detail=str(PAUSED))
 
+    def seen_soon(self, job: Job) -> bool:
+        """Whether reconciliation looks at the job by when a job waits at most while dispatch is paused."""
+        longest = self._now() + self._timing.pause_check
+        return job.next_check_at is not None and job.next_check_at <= longest
+
     def _anothers(self, job: Job, record: BatchRecord) -> bool:
         """Whether the Batch job is none of ours. One that was adopted is known by its name alone."""
         return not _adopted(job) and record.ref.uid != job.batch_uid and not self.ours(job, record)

@@ -23,6 +23,7 @@ from shared.messages import JobMessage
 from shared.model import JobKey, JobStatus
 from shared.status_details import PAUSED
 from shared.switches import DISPATCH
+from shared.transitions import Touch
 from tests.command import run_command
 from tests.integration.conftest import Platform, make_platform
 from tests.integration.wire import Wire
@@ -57,6 +58,7 @@ def test_a_job_waits_while_dispatch_is_paused_and_says_so(platform: Platform) ->
     switch(platform, paused=True)
     key = platform.submit("true")
     deliver(platform)
+    platform.tick(MINUTE)
     job = platform.job(key)
     assert (job.status, job.status_detail) == (JobStatus.PENDING, DETAIL)
     assert job.next_check_at is not None
@@ -66,6 +68,34 @@ def test_a_job_waits_while_dispatch_is_paused_and_says_so(platform: Platform) ->
     platform.dispatch.schedule(JobMessage(key, 1))
     assert platform.published == []
     assert created(platform, key) == 0
+
+
+def test_a_message_that_comes_while_dispatch_is_paused_writes_nothing(
+    wired: Database, wire: Wire, batch_server: BatchServer
+) -> None:
+    platform = make_platform(wired, batch_server)
+    switch(platform, paused=True)
+    first, second = platform.submit("true"), platform.submit("true")
+    platform.dispatch.schedule(JobMessage(first, 1))
+    wire.taken()
+    platform.dispatch.schedule(JobMessage(second, 1))
+    assert wire.taken() == {"StreamingRead": 1}
+    # Both are told why they wait by one look, in one commit; the rest are reads.
+    platform.tick(MINUTE)
+    assert wire.taken()["Commit"] == 1
+    assert {platform.job(key).status_detail for key in (first, second)} == {DETAIL}
+
+
+def test_a_job_whose_next_look_is_far_away_is_told_at_once_why_it_waits(platform: Platform) -> None:
+    key = platform.submit("true")
+    later = platform.now() + 10 * MINUTE
+    assert platform.transitions.touch(Touch(platform.job(key), next_check_at=later))
+    switch(platform, paused=True)
+    deliver(platform)
+    job = platform.job(key)
+    assert job.status_detail == DETAIL
+    assert job.next_check_at is not None
+    assert job.next_check_at - platform.now() <= 5 * MINUTE
 
 
 def test_jobs_start_spread_over_five_minutes_after_a_resume(
@@ -95,6 +125,7 @@ def test_a_duplicate_does_not_start_a_job_before_its_turn_after_a_resume(platfor
     switch(platform, paused=True)
     key = platform.submit("true")
     deliver(platform)
+    platform.tick(MINUTE)
     switch(platform, paused=False)
     platform.dispatch.schedule(JobMessage(key, 1))
     assert created(platform, key) == 0
