@@ -50,7 +50,7 @@ def measure(jobs: int, folder: Path, say: Callable[[str], None]) -> Run:
         whole = stack.enter_context(WholeCloud(folder, {"JENNAH_TICK_SECONDS": "86400"}, warm=_WARM))
         noop = start_noop(stack.enter_context(Processes(folder / "noop")), "pushed-to")
         say("pushes of the emulator")
-        pushes = pushes_of(whole.cloud, noop, jobs)
+        pushes = _pushes_of(whole.cloud, noop, jobs)
         say(f"{RATE:.0f} jobs a second")
         latencies = _notified(whole, jobs)
     samples = []
@@ -61,46 +61,28 @@ def measure(jobs: int, folder: Path, say: Callable[[str], None]) -> Run:
     return Run(samples, {"jobs": jobs})
 
 
-def latest(whole: WholeCloud, jobs: int) -> list[float]:
-    """How many seconds after the end of its task each of the last jobs was said to be COMPLETED."""
-    ended = {parse_batch_id(run.job)[0].job_id: _at(run.end) for run in _ledger(whole.cloud)}
-    return [_at(at) - ended[job] for job, at in whole.completions()][-jobs:]
-
-
 def _notified(whole: WholeCloud, jobs: int) -> list[float]:
     begin = time.monotonic()
     load = Load(whole.host, RATE, _THREADS, whole.token)
     whole.finished_after(jobs, lambda: load.send(begin, begin + (jobs + 0.5) / RATE))
-    return latest(whole, jobs)
+    ended = {parse_batch_id(run.job)[0].job_id: _at(run.end) for run in _ledger(whole.cloud)}
+    return [_at(at) - ended[job] for job, at in whole.completions()][-jobs:]
 
 
-def pushes_of(cloud: LocalCloud, noop: str, count: int, *, together: int = 0) -> list[float]:
-    """How many seconds after it was published each message was in the hands of a function.
-
-    Args:
-        cloud: whose emulator it is.
-        noop: the function.
-        count: of the messages.
-        together: publish so many one after the other, as Batch does for a job, the next ones when all have
-            come, and count the last of them; else all at `RATE`.
-    """
+def _pushes_of(cloud: LocalCloud, noop: str, count: int) -> list[float]:
+    """How many seconds after it was published, at `RATE`, each message was in the hands of a function."""
     project, host = cloud.env["GOOGLE_CLOUD_PROJECT"], cloud.address_of("pubsub")
-    size = together or 1
     LocalPubsub(host, project).create_pushed_topic(_TOPIC, noop)
     with grpc.insecure_channel(host) as channel:
         client = PublisherClient(transport=PublisherGrpcTransport(channel=channel))
         began, published = time.monotonic(), {}
-        for number in range((_WARM + count) * size):
-            if not together:
-                time.sleep(max(0.0, began + number / RATE - time.monotonic()))
+        for number in range(_WARM + count):
+            time.sleep(max(0.0, began + number / RATE - time.monotonic()))
             published[str(number)] = time.time()
             message = PubsubMessage(attributes={"number": str(number)})
             client.publish(topic=f"projects/{project}/topics/{_TOPIC}", messages=[message])
-            if together and len(published) % together == 0:
-                _wait_for(noop, len(published))
     arrived = _wait_for(noop, len(published))
-    took = [arrived[number] - at for number, at in published.items()]
-    return took[size - 1 :: size][_WARM:]
+    return [arrived[number] - at for number, at in published.items()][_WARM:]
 
 
 def _wait_for(noop: str, count: int) -> dict[str, float]:

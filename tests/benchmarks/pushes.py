@@ -5,7 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import threading
-from collections import Counter
+import time
+from collections import Counter, defaultdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Final, Self
@@ -23,12 +24,14 @@ class CountedPushes:
     Attributes:
         pushes: that were answered so far, by function.
         doubled: how many of them were a push for the second time.
+        took: after how many seconds each was answered, by function, in the order of the answers.
         every: each so-and-so-manieth push to a function is made twice; None for none.
     """
 
     def __init__(self, cloud: LocalCloud) -> None:
         self.pushes: Counter[str] = Counter()
         self.doubled = 0
+        self.took: defaultdict[str, list[float]] = defaultdict(list)
         self.every: int | None = None
         self._came: Counter[str] = Counter()
         self._cloud = cloud
@@ -81,6 +84,7 @@ class CountedPushes:
                 self.wfile.write(answer)
 
             def _pass_on(self, body: bytes) -> tuple[int, bytes]:
+                began = time.perf_counter()
                 address = counted._cloud.address_of(function)
                 connection = http.client.HTTPConnection(address, timeout=_SECONDS)
                 connection.request("POST", urlsplit(self.path).path, body, dict(self.headers))
@@ -88,6 +92,7 @@ class CountedPushes:
                 passed = answer.read()
                 connection.close()
                 with counting:
+                    counted.took[function].append(time.perf_counter() - began)
                     counted.pushes[function] += 1
                 return answer.status, passed
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -93,10 +94,16 @@ class WholeCloud:
     ) -> None:
         self.cloud.__exit__(kind, error, trace)
 
-    def run(self, jobs: int) -> float:
-        """Submit so many jobs and wait until all are COMPLETED; return how many seconds that took."""
+    def run(self, jobs: int, *, commands: Sequence[str] | None = None) -> float:
+        """Submit so many jobs and wait until all are COMPLETED; return how many seconds that took.
+
+        Args:
+            jobs: how many.
+            commands: what they run, if not what all do.
+        """
+        posts = replace(self._posts, body=body_of(commands)) if commands else self._posts
         began = time.perf_counter()
-        self.finished_after(jobs, lambda: self._posts.send(jobs))
+        self.finished_after(jobs, lambda: posts.send(jobs))
         return time.perf_counter() - began
 
     def finished_after(self, jobs: int, submit: Callable[[], _T]) -> _T:
