@@ -138,7 +138,7 @@ def _beside(stored: int, tenants: int, folder: Path, life: Life, say: Callable[[
         lives = clients_beside(life, _LIVES, folder, bare, whole.cloud.env)
 
         say(f"{RATE:.0f} submissions a second, beside {stored:,}")
-        commit = percentile(bare_calls(bare, life, "submission", _SUBMISSIONS), 50)
+        commit = percentile(bare_calls(bare, life, "submission", _SUBMISSIONS, rate=RATE), 50)
         nothing = Load(urlsplit(noop).netloc, RATE, _THREADS, "nobody")
         request = percentile(answered(nothing, _POSTS, 204), 50)
         pause(whole.cloud, database)

@@ -49,7 +49,8 @@ def measure(life: Life, jobs: int, folder: Path, say: Callable[[str], None]) -> 
         database = open_database(whole.cloud)
         say("one commit")
         bare = bare_client(whole.cloud, life)
-        commit = statistics.median(bare_calls(bare, life, "submission", jobs))
+        warm = statistics.median(bare_calls(bare, life, "submission", jobs))
+        commit = statistics.median(bare_calls(bare, life, "submission", jobs, rate=RATE))
         say("one no-op request")
         idle = start_noop(stack.enter_context(Processes(folder / "noop")), "posted-to")
         noop = Load(urlsplit(idle).netloc, RATE, _THREADS, "nobody")
@@ -70,7 +71,8 @@ def measure(life: Life, jobs: int, folder: Path, say: Callable[[str], None]) -> 
             samples.append(
                 Sample(Measure(FIGURE, name, "ms", _FLOOR, goal), 1000 * value, 1000 * (commit + request))
             )
-    return Run(samples, {"jobs": jobs, "commit_ms": 1000 * commit, "noop_request_ms": 1000 * request})
+    parts = {"commit": commit, "noop_request": request, "commit_back_to_back": warm}
+    return Run(samples, {"jobs": jobs} | {f"{name}_ms": 1000 * took for name, took in parts.items()})
 
 
 def bare_client(cloud: LocalCloud, life: Life) -> Database:
@@ -83,13 +85,27 @@ def bare_client(cloud: LocalCloud, life: Life) -> Database:
     return database
 
 
-def bare_calls(database: Database, life: Life, role: str, count: int) -> list[float]:
-    """How many seconds one function's calls for a life take, by a bare client, one life after the other."""
+def bare_calls(
+    database: Database, life: Life, role: str, count: int, *, rate: float | None = None
+) -> list[float]:
+    """How many seconds one function's calls for a life take, by a bare client.
+
+    Args:
+        database: where.
+        life: whose calls.
+        role: of which function.
+        count: how often.
+        rate: so many lives a second begin; without it each begins when the last is done, which keeps
+            processor and emulator warm.
+    """
     before = [call for earlier in ROLES[: ROLES.index(role)] for call in life.calls[earlier]]
     took = []
-    for job_id in new_ids(_WARM + count):
+    start = time.monotonic()
+    for number, job_id in enumerate(new_ids(_WARM + count)):
         perform(database, renamed(before, life.key.job_id, job_id))
         calls = renamed(life.calls[role], life.key.job_id, job_id)
+        if rate:
+            time.sleep(max(0.0, start + number / rate - time.monotonic()))
         began = time.perf_counter()
         perform(database, calls)
         took.append(time.perf_counter() - began)
