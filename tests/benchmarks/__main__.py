@@ -180,6 +180,8 @@ def main(
 
 def _require_place(path: Path) -> None:
     """A run of minutes must not end with nowhere to write what it found."""
+    if path.is_dir():
+        raise RunFailed(f"{path} is a folder: name a file.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):

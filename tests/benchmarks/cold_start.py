@@ -83,7 +83,7 @@ def measure(folder: Path, number: int, say: Callable[[str], None]) -> Run:
             whole.cloud.stop(function)
         faults = stack.enter_context(BatchFaults(whole.cloud.address_of("batch")))
         processes = stack.enter_context(Processes(folder / "cold"))
-        cold = _Cold(whole.cloud, processes, faults, folder)
+        cold = _Cold(whole.cloud, processes, faults, folder, bare_first=number % 2 == 0)
         for compiled in (True, False):
             env = {} if compiled else _without_pyc(Path(stack.enter_context(tempfile.TemporaryDirectory())))
             how = "" if compiled else ", no .pyc"
@@ -107,24 +107,28 @@ def _without_pyc(empty: Path) -> _Environment:
 class _Cold:
     """Starts functions beside a cloud whose own are stopped."""
 
-    def __init__(self, cloud: LocalCloud, processes: Processes, faults: BatchFaults, folder: Path) -> None:
+    def __init__(
+        self, cloud: LocalCloud, processes: Processes, faults: BatchFaults, folder: Path, *, bare_first: bool
+    ) -> None:
         self._cloud = cloud
         self._processes = processes
         self._folder = folder
         self._faults = faults
+        self._bare_first = bare_first
         env = cloud.env
         self._token = fetch_token(env["JENNAH_ISSUER_URL"], "ann@example.com", env["JENNAH_AUDIENCE"])
 
     def live(self, env: _Environment, say: Callable[[str], None]) -> list[tuple[str, Started, Started]]:
-        """Bring one job from its submission to COMPLETED; with each function, and a bare one before it."""
+        """Bring one job from its submission to COMPLETED; with each function, and a bare one beside it."""
         done: list[tuple[str, Started, Started]] = []
 
         def start(function: str, request: _Request) -> bytes:
             say(function)
-            bare = self._start("bare", ("/", b"", {}, 200), env)
-            started = self._start(function, request, env)
-            done.append((function, started, bare))
-            return started.answer
+            requests = {"bare": ("/", b"", {}, 200), function: request}
+            order = requests if self._bare_first else reversed(requests)
+            started = {name: self._start(name, requests[name], env) for name in order}
+            done.append((function, started[function], started["bare"]))
+            return started[function].answer
 
         job = json.loads(start("submission", self._submission()))
         key = JobKey(job["tenant_id"], job["job_id"])

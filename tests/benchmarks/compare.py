@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import tarfile
+import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -38,40 +39,73 @@ _Key = tuple[str, str]  # figure, and what of it
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """What became of one measure.
+class Side:
+    """What one commit measured, in medians.
 
     Attributes:
-        base: the median in the earlier commit: of ratios to the floor, or of counts.
-        here: the same in this checkout.
-        unit: "x floor", or that of the counts.
+        value: in the measure's unit.
+        floor: of the same runs.
+        ratio: of the value to the floor, run by run.
+        beside: what the floor is.
     """
+
+    value: float
+    floor: float
+    ratio: float
+    beside: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What became of one measure: in the earlier commit, and in this checkout."""
 
     figure: str
     name: str
-    base: float
-    here: float
     unit: str
+    base: Side
+    here: Side
+
+    @property
+    def factor(self) -> float | None:
+        """How many times as much it is here: the count, or the ratio of a time to its floor.
+
+        None where that says nothing: the floor is another one now, or there was nothing.
+        """
+        counted = self.unit == _COUNTED
+        if not counted and self.base.beside != self.here.beside:
+            return None
+        base, here = (self.base.value, self.here.value) if counted else (self.base.ratio, self.here.ratio)
+        return here / base if base else None
 
 
 def changes(base: Iterable[Mapping[str, Any]], here: Iterable[Mapping[str, Any]]) -> list[Change]:
     """Compare what both measured, by the JSON documents of their runs, and leave out what only one did."""
     before, now = _by_measure(base), _by_measure(here)
     return [
-        Change(*key, statistics.median(before[key][0]), statistics.median(values), unit)
-        for key, (values, unit) in now.items()
-        if key in before
+        Change(figure, name, unit, before[figure, name][1], side)
+        for (figure, name), (unit, side) in now.items()
+        if (figure, name) in before
     ]
 
 
-def _by_measure(documents: Iterable[Mapping[str, Any]]) -> dict[_Key, tuple[list[float], str]]:
-    found: dict[_Key, tuple[list[float], str]] = defaultdict(lambda: ([], ""))
-    for one in (measured for document in documents for measured in document["measured"]):
-        counted = one["unit"] == _COUNTED
-        key = (one["figure"], one["name"])
-        values = [run["value" if counted else "ratio"] for run in one["runs"]]
-        found[key] = (found[key][0] + values, _COUNTED if counted else "x floor")
-    return found
+def _by_measure(documents: Iterable[Mapping[str, Any]]) -> dict[_Key, tuple[str, Side]]:
+    runs: dict[_Key, list[Mapping[str, Any]]] = defaultdict(list)
+    rows: dict[_Key, Mapping[str, Any]] = {}
+    for row in (measured for document in documents for measured in document["measured"] if measured["runs"]):
+        key = (row["figure"], row["name"])
+        runs[key] += row["runs"]
+        rows[key] = row
+
+    def median(key: _Key, what: str) -> float:
+        return float(statistics.median(run[what] for run in runs[key]))
+
+    return {
+        key: (
+            row["unit"],
+            Side(median(key, "value"), median(key, "floor"), median(key, "ratio"), row["floor"]["name"]),
+        )
+        for key, row in rows.items()
+    }
 
 
 def unpack(base: str) -> tuple[Path, str]:
@@ -85,11 +119,13 @@ def unpack(base: str) -> tuple[Path, str]:
         raise RunFailed(f"{base} is no commit here: name one that git knows, such as BASE=HEAD~10.")
     commit = named.stdout.decode().strip()
     folder = _BASES / commit
-    if not (folder / "Makefile").exists():
-        archive = _git("archive", commit).stdout
-        folder.mkdir(parents=True, exist_ok=True)
-        with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-            tar.extractall(folder, filter="data")
+    if not folder.exists():
+        _BASES.mkdir(parents=True, exist_ok=True)
+        # Elsewhere first: what was interrupted must not pass for the whole.
+        with tempfile.TemporaryDirectory(dir=_BASES) as place:
+            with tarfile.open(fileobj=io.BytesIO(_git("archive", commit).stdout)) as tar:
+                tar.extractall(Path(place) / "files", filter="data")
+            (Path(place) / "files").rename(folder)
     if not (folder / "tests" / "benchmarks" / "__main__.py").exists():
         raise RunFailed(f"{base} is from before there was `make bench`: name a later commit.")
     return folder, commit
@@ -124,10 +160,13 @@ def _run(command: list[str], folder: Path, output: Any) -> None:
 
 def summary(compared: list[Change]) -> Table:
     """A line for each measure."""
-    shown = table("FIGURE", "MEASURED", "UNIT", "BASE", "HERE", "HERE / BASE")
+    shown = table("FIGURE", "MEASURED", "UNIT", "BASE", "ITS FLOOR", "HERE", "ITS FLOOR", "HERE / BASE")
     for one in compared:
-        ratio = f"{one.here / one.base:.2f}" if one.base else "-"
-        shown.add_row(one.figure, one.name, one.unit, number(one.base), number(one.here), ratio)
+        sides = [number(of) for side in (one.base, one.here) for of in (side.value, side.floor)]
+        factor = "another floor" if one.base.beside != one.here.beside else "-"
+        shown.add_row(
+            one.figure, one.name, one.unit, *sides, factor if one.factor is None else f"{one.factor:.2f}"
+        )
     return shown
 
 

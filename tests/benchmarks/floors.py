@@ -120,13 +120,10 @@ class _Doors:
         self._posts.send(_WARM_POSTS)
         # By their URL: how often each is pushed to for one life.
         self._pushed = {scheduling: 1, notification: life.notifications}
-        # That project is in the name of the topic that the recorded job names.
-        topic = f"projects/{PROJECT}/topics/jobs"
         told = tasks.task(
-            folder / "tasks",
             pubsub,
-            topic=topic,
-            batch_job=life.batch_job,
+            jobs_topic=f"projects/{PROJECT}/topics/jobs",
+            events_topic=f"projects/{PROJECT}/topics/batch-events",
             notifications=life.notifications,
             jobs=jobs,
         )

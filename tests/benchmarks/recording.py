@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from google.cloud import batch_v1, spanner
+from google.cloud import spanner
 from google.cloud.spanner_v1 import CommitRequest, ReadRequest
 from google.cloud.spanner_v1.instance import Instance
 from google.protobuf.json_format import MessageToDict
@@ -55,14 +55,12 @@ class Life:
     Attributes:
         key: of the job.
         calls: to Spanner, by the function that makes them.
-        batch_job: the Batch job as it was asked for, in JSON.
         batch_calls: how many calls of Batch's API there were.
         notifications: how many messages Batch sent.
     """
 
     key: JobKey
     calls: Mapping[str, list[Call]]
-    batch_job: str
     batch_calls: int
     notifications: int
 
@@ -122,11 +120,9 @@ def _live(platform: Platform, server: BatchServer, wire: Wire) -> Life:
     calls["notification"] = taken(wire)
     if platform.status(key) is not JobStatus.COMPLETED:
         raise RunFailed(f"a job of `true` ended as {platform.status(key)}: there is nothing to compare with.")
-    spec = batch_v1.Job(task_groups=job.task_groups, notifications=job.notifications, labels=job.labels)
     return Life(
         key=key,
         calls=calls,
-        batch_job=batch_v1.Job.to_json(spec),
         batch_calls=batch_calls(server.faults) - asked - 1,  # one was ours
         notifications=sum(len(list(topics_for(job, state))) for state in _STATES),
     )

@@ -32,7 +32,7 @@ from tests.chaos.scene import RunFailed, open_database
 FIGURE: Final = "submit"
 RATE: Final = 50.0
 
-_FLOOR: Final = "one commit + one no-op request, p50"
+_FLOOR: Final = f"one commit + one no-op request, both at {RATE:.0f}/s, p50"
 _P50, _P99 = Goal(Bound.RATIO_AT_MOST, 3), Goal(Bound.RATIO_AT_MOST, 10)
 _THREADS: Final = 16
 _WARM: Final = 20

@@ -1,81 +1,62 @@
-"""A member of a team: the messages and the tasks of many lives, as the local Batch service does them."""
+"""A member of a team: the messages and the tasks of many lives, with nothing but a client and a fork."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping
-from pathlib import Path
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
-from google.cloud import batch_v1
+import grpc
+from google.pubsub_v1 import PublisherClient
+from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
+from google.pubsub_v1.types import PubsubMessage
 
-from jennah.local.batch_execution import Execution
-from jennah.local.batch_jobs import Job
-from jennah.local.batch_notifications import Notifier, publisher_to
-from jennah.local.batch_rules import Rules
-from jennah.local.batch_runner import LEDGER, Runner
 from tests.benchmarks.recording import new_ids
 from tests.benchmarks.team import Task, serve
 
 WARM: Final = 5
 """Lives that are lived before the clock starts: their messages are pushed, too."""
 
-_PARALLEL: Final = 32  # the local Batch service's own default
+_THREADS: Final = 4  # as many as the clients of Spanner have
 
 
-def task(
-    folder: Path, pubsub: str, *, topic: str, batch_job: str, notifications: int, jobs: int
-) -> dict[str, Any]:
-    """What the member is told: for each life one message to `topic`, one task and its notifications."""
+def task(pubsub: str, *, jobs_topic: str, events_topic: str, notifications: int, jobs: int) -> dict[str, Any]:
+    """What the member is told: one message to the first topic for each life, one task, its notifications."""
     return {
-        "folder": str(folder),
         "pubsub": pubsub,
-        "topic": topic,
-        "batch_job": batch_job,
+        "jobs_topic": jobs_topic,
+        "events_topic": events_topic,
         "notifications": notifications,
         "jobs": jobs,
     }
 
 
 def prepare(told: Task) -> Callable[[], None]:
-    """Start the launcher of tasks, and warm everything up."""
-    folder = Path(told["folder"])
-    folder.mkdir()
-    (folder / LEDGER).touch()
-    loop = asyncio.Runner()
-    runner = loop.run(Runner(folder).__aenter__())  # its launcher ends with this process
-    publish = publisher_to(told["pubsub"])
-    job = batch_v1.Job.from_json(told["batch_job"])
+    """Connect, and warm everything up."""
+    channel = grpc.insecure_channel(told["pubsub"])
+    client = PublisherClient(transport=PublisherGrpcTransport(channel=channel))
+    command = shutil.which("true")
+    assert command, "there is no `true` on the PATH"
 
-    async def live(lives: int) -> None:
-        left, sent = lives * told["notifications"], asyncio.Event()
+    def publish(topic: str, job_id: str) -> None:
+        client.publish(topic=topic, messages=[PubsubMessage(attributes={"job": job_id})])
 
-        async def notify(topic: str, attributes: Mapping[str, str]) -> None:
-            nonlocal left
-            await publish(topic, attributes)
-            left -= 1
-            if not left:
-                sent.set()
+    def live(job_id: str) -> None:
+        publish(told["jobs_topic"], job_id)
+        pid = os.posix_spawn(command, ["true"], {})
+        os.waitpid(pid, 0)
+        for _ in range(told["notifications"]):
+            publish(told["events_topic"], job_id)
 
-        rules, places = Rules(), asyncio.Semaphore(_PARALLEL)
-        executions = []
-        for job_id in new_ids(lives):
-            record = Job(f"projects/p/locations/l/jobs/j{job_id}", job_id, job)
-            executions.append(
-                Execution(
-                    record,
-                    folder / job_id,
-                    runner=runner,
-                    places=places,
-                    rules=rules,
-                    notifier=Notifier(notify, rules, None),
-                )
-            )
-            await publish(told["topic"], {"job": job_id})
-        await sent.wait()
+    def live_all(job_ids: Iterable[str]) -> None:
+        with ThreadPoolExecutor(_THREADS) as pool:
+            list(pool.map(live, job_ids))
 
-    loop.run(live(WARM))
-    return lambda: loop.run(live(told["jobs"]))
+    live_all(new_ids(WARM))
+    ids = new_ids(told["jobs"])
+    return lambda: live_all(ids)
 
 
 if __name__ == "__main__":

@@ -49,7 +49,10 @@ def run_in_folder(name: str, body: Callable[[Path, Console], str], *, keep: bool
         sys.stderr.write(f"{name}: interrupted; everything that was started has ended.\n")
         return 130
     except (RunFailed, LocalCloudError, ClientError, OSError) as error:
-        show(console, Text(f"Logs, the ledger and the journal are kept in {folder}."))
+        if any(folder.iterdir()):
+            show(console, Text(f"Logs, the ledger and the journal are kept in {folder}."))
+        else:
+            folder.rmdir()
         show(console, Text(f"{name}: {error}", style="bold red"))
         return 1
     if keep:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import statistics
@@ -13,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jennah.render import console_on, show
-from tests.benchmarks.compare import Change, changes, unpack
+from tests.benchmarks import compare
+from tests.benchmarks.compare import changes, unpack
 from tests.benchmarks.figures import Bound, Goal, Measure, Run, Sample, headline, percentile, rows
 from tests.benchmarks.import_times import package_of, read_import_times
 from tests.benchmarks.report import document, number, summary, write_json
@@ -158,10 +160,21 @@ def test_times_are_compared_by_their_ratios_and_counts_as_they_are() -> None:
         measured(30, 40, 6),
         {"measured": [{"figure": "new", "name": "n", "unit": "s", "runs": []}]},
     ]
-    assert changes(base, here) == [
-        Change("lifecycles", "jobs", 0.6, 0.75, "x floor"),
-        Change("calls", "RPCs", 8, 6, "per job"),
-    ]
+    speed, count = changes(base, here)
+    assert (speed.figure, speed.name) == ("lifecycles", "jobs")
+    assert speed.factor == pytest.approx(0.75 / 0.6)
+    assert (speed.base.value, speed.base.floor, speed.here.value, speed.here.floor) == (12, 20, 30, 40)
+    assert (count.figure, count.name, count.factor) == ("calls", "RPCs", 6 / 8)
+
+
+def test_a_floor_that_is_another_one_now_is_not_compared_with() -> None:
+    other = dataclasses.replace(SPEED, floor="what is slower")
+    base, here = ([document(rows([Run([Sample(of, 10, 20)], {})]), {}, {})] for of in (SPEED, other))
+    (change,) = changes(base, here)
+    assert change.factor is None
+    text = io.StringIO()
+    show(console_on(text), compare.summary([change]))
+    assert "another floor" in text.getvalue()
 
 
 def test_what_is_no_commit_can_not_be_compared_with() -> None:

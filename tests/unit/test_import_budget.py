@@ -20,7 +20,8 @@ CHECKOUT: Final = Path(__file__).parents[2]
 _PROGRAM: Final = """
 import importlib, json, sys
 from shared import cold_start
-import functions_framework, google.cloud.spanner
+import functions_framework, google.cloud.spanner, grpc
+assert grpc._channel._DEFAULT_SINGLE_THREADED_UNARY_STREAM
 from google.cloud.spanner_v1.metrics import metrics_exporter
 assert sys.modules["google.cloud.monitoring_v3"] is None and not metrics_exporter.HAS_OPENTELEMETRY_INSTALLED
 bare = set(sys.modules)

@@ -24,7 +24,7 @@ def test_a_figure_is_measured_beside_its_floors_shown_and_kept(tmp_path: Path) -
     *_, clients, pushes, last = done.stdout.splitlines()
     assert clients.startswith("lifecycles  jobs from HTTP to COMPLETED")
     assert "bare Spanner clients" in clients
-    assert "no-op pushes and forks" in pushes
+    assert "no-op pushes and bare forks" in pushes
     assert last.startswith("bench: jobs from HTTP to COMPLETED")
     content = json.loads(kept.read_text())
     assert content["options"] == {
