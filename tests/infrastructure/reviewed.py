@@ -54,6 +54,10 @@ ENVIRONMENT = {
         "shared.wiring",
         "os.environ.setdefault('GOOGLE_CLOUD_SPANNER_MULTIPLEXED_SESSIONS_FOR_RW', 'false')",
     ): "a setting of Spanner's client, only with its emulator",
+    (
+        "shared.cold_start",
+        "os.environ.setdefault('GRPC_SINGLE_THREADED_UNARY_STREAM', '1')",
+    ): "a setting of gRPC: no thread for each stream",
 }
 
 # What is imported of Google's packages, by whichever module: values, types, errors. What could connect is in
