@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,7 @@ _BASES: Final = CHECKOUT / ".local" / "bench-base"
 _SECONDS_PER_RUN: Final = 1200
 _COUNTED: Final = "per job"
 
-_Key = tuple[str, str]  # figure, and what of it
+_Key = tuple[str, str, int]  # figure, what of it, and beside which of its floors: the first, the second …
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,19 +82,24 @@ def changes(base: Iterable[Mapping[str, Any]], here: Iterable[Mapping[str, Any]]
     """Compare what both measured, by the JSON documents of their runs, and leave out what only one did."""
     before, now = _by_measure(base), _by_measure(here)
     return [
-        Change(figure, name, unit, before[figure, name][1], side)
-        for (figure, name), (unit, side) in now.items()
-        if (figure, name) in before
+        Change(key[0], key[1], unit, before[key][1], side)
+        for key, (unit, side) in now.items()
+        if key in before
     ]
 
 
 def _by_measure(documents: Iterable[Mapping[str, Any]]) -> dict[_Key, tuple[str, Side]]:
     runs: dict[_Key, list[Mapping[str, Any]]] = defaultdict(list)
     rows: dict[_Key, Mapping[str, Any]] = {}
-    for row in (measured for document in documents for measured in document["measured"] if measured["runs"]):
-        key = (row["figure"], row["name"])
-        runs[key] += row["runs"]
-        rows[key] = row
+    for document in documents:
+        floors = Counter[tuple[str, str]]()
+        for row in document["measured"]:
+            named = row["figure"], row["name"]
+            floors[named] += 1
+            if row["runs"]:
+                key = (*named, floors[named])
+                runs[key] += row["runs"]
+                rows[key] = row
 
     def median(key: _Key, what: str) -> float:
         return float(statistics.median(run[what] for run in runs[key]))

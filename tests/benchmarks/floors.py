@@ -59,7 +59,7 @@ def bare_clients(life: Life, jobs: int, folder: Path, *, pushes_and_forks: bool)
             batch.insert("Tenants", ["TenantId", "CreatedAt"], [[life.key.tenant_id, COMMIT_TIMESTAMP]])
         team = stack.enter_context(Team(processes, folder, {"SPANNER_EMULATOR_HOST": host}))
         _add_clients(team, life, jobs, database)
-        doors = _Doors(processes, folder, life, jobs, team) if pushes_and_forks else None
+        doors = _Doors(processes, life, jobs, team) if pushes_and_forks else None
         team.wait_until_ready()
         if doors:
             doors.wait_until_warm()
@@ -109,7 +109,7 @@ def start_noop(processes: Processes, name: str) -> str:
 class _Doors:
     """No-op functions behind the doors of a life: one is posted to, two are pushed to."""
 
-    def __init__(self, processes: Processes, folder: Path, life: Life, jobs: int, team: Team) -> None:
+    def __init__(self, processes: Processes, life: Life, jobs: int, team: Team) -> None:
         self._jobs = jobs
         pubsub = emulators.start_pubsub(processes).host
         topics = LocalPubsub(pubsub, PROJECT)

@@ -15,9 +15,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-import grpc
-from google.pubsub_v1 import PublisherClient
-from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.types import PubsubMessage
 
 from jennah.local.batch_runner import Run as RanTask
@@ -26,6 +23,7 @@ from jennah.local.cloud import LocalCloud
 from jennah.local.processes import Processes
 from jennah.local.pubsub import LocalPubsub
 from shared.batch_ids import parse_batch_id
+from shared.publisher import connect
 from tests.benchmarks.figures import Bound, Goal, Measure, Run, Sample, percentile
 from tests.benchmarks.floors import start_noop
 from tests.benchmarks.steady_load import Load
@@ -73,8 +71,7 @@ def _pushes_of(cloud: LocalCloud, noop: str, count: int) -> list[float]:
     """How many seconds after it was published, at `RATE`, each message was in the hands of a function."""
     project, host = cloud.env["GOOGLE_CLOUD_PROJECT"], cloud.address_of("pubsub")
     LocalPubsub(host, project).create_pushed_topic(_TOPIC, noop)
-    with grpc.insecure_channel(host) as channel:
-        client = PublisherClient(transport=PublisherGrpcTransport(channel=channel))
+    with connect(host) as client:
         began, published = time.monotonic(), {}
         for number in range(_WARM + count):
             time.sleep(max(0.0, began + number / RATE - time.monotonic()))

@@ -8,11 +8,9 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
-import grpc
-from google.pubsub_v1 import PublisherClient
-from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.types import PubsubMessage
 
+from shared.publisher import connect
 from tests.benchmarks.recording import new_ids
 from tests.benchmarks.team import Task, serve
 
@@ -35,8 +33,7 @@ def task(pubsub: str, *, jobs_topic: str, events_topic: str, notifications: int,
 
 def prepare(told: Task) -> Callable[[], None]:
     """Connect, and warm everything up."""
-    channel = grpc.insecure_channel(told["pubsub"])
-    client = PublisherClient(transport=PublisherGrpcTransport(channel=channel))
+    client = connect(told["pubsub"])
     command = shutil.which("true")
     assert command, "there is no `true` on the PATH"
 

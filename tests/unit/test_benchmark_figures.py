@@ -167,6 +167,20 @@ def test_times_are_compared_by_their_ratios_and_counts_as_they_are() -> None:
     assert (count.figure, count.name, count.factor) == ("calls", "RPCs", 6 / 8)
 
 
+def test_one_measure_beside_two_floors_is_compared_beside_each() -> None:
+    second = dataclasses.replace(SPEED, floor="those, and forks")
+    base, here = (
+        [document(rows([Run([Sample(SPEED, value, 100), Sample(second, value, 50)], {})]), {}, {})]
+        for value in (10, 20)
+    )
+    compared = changes(base, here)
+    assert [(change.here.beside, change.here.ratio) for change in compared] == [
+        ("bare clients", 0.2),
+        ("those, and forks", 0.4),
+    ]
+    assert [change.factor for change in compared] == [2, 2]
+
+
 def test_a_floor_that_is_another_one_now_is_not_compared_with() -> None:
     other = dataclasses.replace(SPEED, floor="what is slower")
     base, here = ([document(rows([Run([Sample(of, 10, 20)], {})]), {}, {})] for of in (SPEED, other))
